@@ -1,0 +1,39 @@
+# Names for the scripts in scripts/; each can be run without make as well.
+.DEFAULT_GOAL := help
+.PHONY: help setup test fast lint fuzz bench wheel audit size check clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv, build and install the package with its test module
+	@bash scripts/setup.sh
+
+test: setup ## All C++ and Python tests on this CPU's best instruction set
+	@bash scripts/test.sh
+
+fast: setup ## The tests that take no more than a few seconds each
+	@bash scripts/test.sh -m "not slow"
+
+lint: ## clang-format, ruff and mypy, without changing anything
+	@bash scripts/lint.sh
+
+fuzz: ## Each libFuzzer target for FUZZ_SECONDS (60)
+	@bash scripts/fuzz.sh
+
+bench: setup ## The benchmarks of benchmarks/README.md
+	@bash scripts/bench.sh
+
+wheel: ## A wheel for this machine in dist/
+	@bash scripts/wheel.sh
+
+audit: wheel ## What the wheel contains, needs and exports, and which instructions it is made of
+	@bash scripts/audit.sh
+
+size: ## Lines of C++ by folder, against the budget
+	@bash scripts/size.sh
+
+check: ## Everything that CI runs
+	@bash scripts/check.sh
+
+clean: ## Remove what was built; .venv stays
+	rm -rf build dist compile_commands.json

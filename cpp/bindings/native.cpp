@@ -1,0 +1,304 @@
+// The Python binding: conversions and the GIL, no logic. Texts are collected as UTF-8 views while the GIL is
+// held and the str objects kept alive; the whole native call runs without it.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <chrono>
+#include <deque>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "policy/policy.hpp"
+#include "safetyclf/classifier.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+using safetyclf::Classifier;
+using safetyclf::Error;
+using safetyclf::ErrorCode;
+using safetyclf::policy::Action;
+using safetyclf::policy::Policy;
+
+// Raises the class of that name from safetyclf._errors.
+[[noreturn]] void raise_error(const char* name, const std::string& message) {
+    const py::object type = py::module_::import("safetyclf._errors").attr(name);
+    PyErr_SetObject(type.ptr(), py::str(message).ptr());
+    throw py::error_already_set();
+}
+
+const char* class_of(ErrorCode code) {
+    switch (code) {
+        case ErrorCode::invalid_argument:
+            return "InvalidArgumentError";
+        case ErrorCode::input_too_large:
+            return "TextTooLargeError";
+        case ErrorCode::model_io:
+            return "ModelFileError";
+        case ErrorCode::model_format:
+            return "ModelFormatError";
+        case ErrorCode::unsupported_isa:
+            return "UnsupportedIsaError";
+        case ErrorCode::cancelled:
+        case ErrorCode::internal:
+            break;
+    }
+    return "InternalError";
+}
+
+// Texts of one call. A lone surrogate has no UTF-8 form: its three bytes become those of U+FFFD, so that byte
+// offsets stay, and the text is listed as repaired.
+class Texts {
+public:
+    explicit Texts(const py::handle& sequence)
+        : items_(py::reinterpret_steal<py::tuple>(PySequence_Tuple(sequence.ptr()))) {
+        if (!items_) throw py::error_already_set();
+        views_.reserve(items_.size());
+        for (std::size_t i = 0; i < items_.size(); ++i) add(i, PyTuple_GET_ITEM(items_.ptr(), i));
+    }
+
+    [[nodiscard]] const std::vector<std::string_view>& views() const { return views_; }
+    [[nodiscard]] const std::vector<std::size_t>& repaired() const { return repaired_; }
+
+private:
+    void add(std::size_t index, PyObject* item) {
+        if (!PyUnicode_Check(item)) {
+            const std::string type = Py_TYPE(item)->tp_name;
+            raise_error("InvalidInputError", "text " + std::to_string(index) + " must be str, not " + type +
+                                                 (type == "bytes" ? "; decode it first" : ""));
+        }
+        Py_ssize_t size = 0;
+        if (const char* utf8 = PyUnicode_AsUTF8AndSize(item, &size)) {
+            views_.emplace_back(utf8, static_cast<std::size_t>(size));
+            return;
+        }
+        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) throw py::error_already_set();
+        PyErr_Clear();
+        const auto bytes =
+            py::reinterpret_steal<py::bytes>(PyUnicode_AsEncodedString(item, "utf-8", "surrogatepass"));
+        if (!bytes) throw py::error_already_set();
+        std::string& text = owned_.emplace_back(static_cast<std::string>(bytes));
+        for (std::size_t i = 0; i + 2 < text.size(); ++i)
+            if (static_cast<unsigned char>(text[i]) == 0xED &&
+                static_cast<unsigned char>(text[i + 1]) >= 0xA0)
+                text.replace(i, 3, "\xEF\xBF\xBD");
+        views_.emplace_back(text);
+        repaired_.push_back(index);
+    }
+
+    // A tuple, not the caller's list: another thread may change a list while the GIL is released.
+    py::tuple items_;
+    std::vector<std::string_view> views_;
+    std::deque<std::string> owned_;
+    std::vector<std::size_t> repaired_;
+};
+
+// Lets Ctrl-C stop a long call: the calling thread looks for signals every 50 ms.
+class SignalCheck {
+public:
+    bool operator()() {
+        const auto now = std::chrono::steady_clock::now();
+        if (now - last_ < std::chrono::milliseconds(50)) return false;
+        last_ = now;
+        const py::gil_scoped_acquire gil;
+        return PyErr_CheckSignals() != 0;
+    }
+
+private:
+    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// Runs `body(stop)` without the GIL.
+template <class Body>
+void without_gil(Body body) {
+    try {
+        const py::gil_scoped_release release;
+        body(safetyclf::StopCheck(SignalCheck()));
+    } catch (const Error& e) {
+        if (e.code() == ErrorCode::cancelled && PyErr_Occurred()) throw py::error_already_set();
+        throw;
+    }
+}
+
+template <class T>
+py::array_t<T> as_array(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
+    auto* owner = new std::vector<T>(std::move(values));
+    const py::capsule release(owner, [](void* p) { delete static_cast<std::vector<T>*>(p); });
+    return py::array_t<T>(std::move(shape), owner->data(), release);
+}
+
+py::ssize_t ssize(std::size_t n) {
+    return static_cast<py::ssize_t>(n);
+}
+
+py::tuple score(const Classifier& classifier, const py::handle& sequence, int depth) {
+    const Texts texts(sequence);
+    const std::size_t n = texts.views().size(), classes = classifier.categories().size();
+    std::vector<float> values(n * classes);
+    std::vector<std::uint32_t> windows(n);
+    without_gil([&](const safetyclf::StopCheck& stop) {
+        if (depth < 0)
+            classifier.probabilities(texts.views(), values, windows, stop);
+        else
+            classifier.logits(texts.views(), static_cast<std::size_t>(depth), values, windows, stop);
+    });
+    return py::make_tuple(as_array(std::move(values), {ssize(n), ssize(classes)}),
+                          as_array(std::move(windows), {ssize(n)}), texts.repaired());
+}
+
+std::vector<safetyclf::policy::Thresholds> thresholds_of(const std::vector<float>& review,
+                                                         const std::vector<float>& block,
+                                                         std::size_t classes) {
+    if (review.size() != classes || block.size() != classes)
+        throw Error(ErrorCode::invalid_argument, "need one review and one block threshold per category");
+    std::vector<safetyclf::policy::Thresholds> out;
+    for (std::size_t c = 0; c < classes; ++c) out.push_back({review[c], block[c]});
+    return out;
+}
+
+// One tuple (probabilities, flags, action, windows, repaired) per text, in plain Python objects: no NumPy
+// needed.
+py::list verdicts(const Classifier& classifier, const py::handle& sequence, const std::vector<float>& review,
+                  const std::vector<float>& block) {
+    const Texts texts(sequence);
+    const std::size_t n = texts.views().size(), classes = classifier.categories().size();
+    const auto thresholds = thresholds_of(review, block, classes);
+    std::vector<float> values(n * classes);
+    std::vector<std::uint32_t> windows(n);
+    without_gil([&](const safetyclf::StopCheck& stop) {
+        classifier.probabilities(texts.views(), values, windows, stop);
+    });
+
+    py::list out(n);
+    std::vector<std::uint8_t> flags(classes);
+    auto repaired = texts.repaired().begin();
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::span<const float> row(values.data() + i * classes, classes);
+        const Action action = Policy::decide(row, thresholds, flags);
+        py::tuple probabilities(classes), flagged(classes);
+        for (std::size_t c = 0; c < classes; ++c) {
+            probabilities[c] = py::float_(row[c]);
+            flagged[c] = py::bool_(flags[c] != 0);
+        }
+        const bool was_repaired = repaired != texts.repaired().end() && *repaired == i;
+        if (was_repaired) ++repaired;
+        out[i] = py::make_tuple(std::move(probabilities), std::move(flagged), static_cast<int>(action),
+                                windows[i], was_repaired);
+    }
+    return out;
+}
+
+py::tuple pooled(const Classifier& classifier, const py::handle& sequence) {
+    const Texts texts(sequence);
+    std::vector<std::uint32_t> offsets;
+    std::vector<float> values;
+    without_gil(
+        [&](const safetyclf::StopCheck& stop) { values = classifier.pooled(texts.views(), offsets, stop); });
+    const py::ssize_t windows = ssize(offsets.back()), texts_and_one = ssize(offsets.size());
+    return py::make_tuple(
+        as_array(std::move(values), {windows, ssize(classifier.depths()), ssize(classifier.hidden())}),
+        as_array(std::move(offsets), {texts_and_one}));
+}
+
+// (logit, bias, window, [(begin, end, weight, continues a word), ...])
+py::tuple explain(const Classifier& classifier, const py::object& text, std::size_t category) {
+    const Texts texts(py::make_tuple(text));
+    safetyclf::Explanation e;
+    without_gil(
+        [&](const safetyclf::StopCheck& stop) { e = classifier.explain(texts.views()[0], category, stop); });
+    py::list tokens;
+    for (const auto& c : e.contributions)
+        tokens.append(py::make_tuple(c.begin, c.end, c.weight, c.continues_word));
+    return py::make_tuple(e.logit, e.bias, e.window, tokens);
+}
+
+py::tuple tokenize(const Classifier& classifier, const py::object& text) {
+    const Texts texts(py::make_tuple(text));
+    safetyclf::Tokens t;
+    without_gil([&](const safetyclf::StopCheck&) { t = classifier.tokenize(texts.views()[0]); });
+    return py::make_tuple(t.ids, t.begins, t.ends, t.row_offsets);
+}
+
+py::str normalize(const Classifier& classifier, const py::object& text) {
+    const Texts texts(py::make_tuple(text));
+    std::string out;
+    without_gil([&](const safetyclf::StopCheck&) { out = classifier.normalize(texts.views()[0]); });
+    return out;
+}
+
+py::dict build_info() {
+    py::dict info;
+    info["version"] = SAFETYCLF_VERSION;
+    info["isa"] = safetyclf::active_isa();
+    info["supported_isas"] = safetyclf::supported_isas();
+    info["compiled_isas"] = safetyclf::compiled_isas();
+    info["numerics_revision"] = safetyclf::numerics_revision();
+    info["compiler"] = __VERSION__;
+    info["cuda"] = false;
+    return info;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+    py::register_exception_translator([](std::exception_ptr p) {
+        try {
+            if (p) std::rethrow_exception(p);
+        } catch (const Error& e) {
+            try {
+                raise_error(class_of(e.code()), e.what());
+            } catch (py::error_already_set& set) {
+                set.restore();
+            }
+        }
+    });
+
+    py::class_<Classifier>(m, "Engine")
+        .def(py::init([](const std::string& path, unsigned threads, std::size_t max_text_bytes,
+                         const std::string& isa) {
+                 const py::gil_scoped_release release;
+                 return std::make_unique<Classifier>(
+                     path,
+                     safetyclf::Options{.threads = threads, .max_text_bytes = max_text_bytes, .isa = isa});
+             }),
+             py::arg("path"), py::kw_only(), py::arg("threads"), py::arg("max_text_bytes"), py::arg("isa"))
+        .def_property_readonly("categories",
+                               [](const Classifier& c) {
+                                   py::list out;
+                                   for (const auto& category : c.categories())
+                                       out.append(py::make_tuple(category.name, category.coverage));
+                                   return out;
+                               })
+        .def_property_readonly("thresholds",
+                               [](const Classifier& c) {
+                                   py::list out;
+                                   for (const auto& t : c.thresholds())
+                                       out.append(py::make_tuple(t.review, t.block));
+                                   return out;
+                               })
+        .def_property_readonly("model_id", &Classifier::model_id)
+        .def_property_readonly("metadata", &Classifier::metadata_json)
+        .def_property_readonly("isa", &Classifier::isa)
+        .def_property_readonly("threads", &Classifier::threads)
+        .def_property_readonly("hidden", &Classifier::hidden)
+        .def_property_readonly("depths", &Classifier::depths)
+        .def(
+            "probabilities", [](const Classifier& c, const py::object& texts) { return score(c, texts, -1); },
+            py::arg("texts"))
+        .def(
+            "logits",
+            [](const Classifier& c, const py::object& texts, unsigned depth) {
+                return score(c, texts, static_cast<int>(depth));
+            },
+            py::arg("texts"), py::arg("depth"))
+        .def("verdicts", verdicts, py::arg("texts"), py::arg("review"), py::arg("block"))
+        .def("pooled", pooled, py::arg("texts"))
+        .def("explain", explain, py::arg("text"), py::arg("category"))
+        .def("tokenize", tokenize, py::arg("text"))
+        .def("normalize", normalize, py::arg("text"));
+
+    m.def("build_info", build_info);
+}

@@ -1,0 +1,111 @@
+// The public C++ interface: text in, logits and calibrated probabilities out. docs/architecture.md shows what
+// lies below it.
+//
+// A Classifier is immutable after construction. All members may be called from any number of threads at once;
+// the result for a text is the same bits whatever else runs, whatever the batch, the number of threads and
+// the instruction set (docs/numerics.md). A forked child may go on using a Classifier: it makes itself new
+// worker threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "safetyclf/error.hpp"
+
+namespace safetyclf {
+
+struct Options {
+    unsigned threads = 0;                   // 1 runs in the caller; 0: as many as this process may use
+    std::size_t max_text_bytes = 1u << 20;  // a longer text is refused with Error(input_too_large)
+    std::string isa{};                      // empty: SAFETYCLF_ISA, or the best this CPU supports
+};
+
+struct Category {
+    std::string name;
+    std::string coverage;  // "trained", "weak" or "derived"
+};
+
+struct Thresholds {
+    float review;  // flagged at or above
+    float block;   // blocked at or above; at least `review`
+};
+
+// Where a logit comes from: one token of the window that gave the maximum.
+struct Contribution {
+    std::uint32_t begin, end;  // half-open byte range of the text; empty for [CLS] and [SEP]
+    float weight;              // all weights of a window and the bias add up to the logit
+    bool continues_word;       // a later piece of the word that the contribution before it belongs to
+};
+
+struct Explanation {
+    float logit, bias;
+    std::uint32_t window;  // number of the window, from 0
+    std::vector<Contribution> contributions;
+};
+
+struct Tokens {
+    std::vector<std::int32_t> ids;
+    std::vector<std::uint32_t> begins, ends;  // byte ranges of the text
+    std::vector<std::uint32_t> row_offsets;   // windows + 1
+};
+
+// Asked now and then by the calling thread during a long call; true stops it with Error(cancelled).
+using StopCheck = std::function<bool()>;
+
+class Classifier {
+public:
+    Classifier(const std::string& model_path, const Options& options);
+    ~Classifier();
+    Classifier(const Classifier&) = delete;
+    Classifier& operator=(const Classifier&) = delete;
+
+    [[nodiscard]] const std::vector<Category>& categories() const;
+    [[nodiscard]] const std::vector<Thresholds>& thresholds() const;
+    [[nodiscard]] const std::string& model_id() const;
+    [[nodiscard]] const std::string& metadata_json() const;
+    [[nodiscard]] const char* isa() const;
+    [[nodiscard]] unsigned threads() const;
+    [[nodiscard]] std::size_t hidden() const;
+    [[nodiscard]] std::size_t depths() const;  // exits: layers + 1
+
+    // logits: [texts, categories], maximum over the windows of a text, read off after `depth` layers (0 ..
+    // depths() - 1). windows: [texts], or empty. Throws Error(input_too_large), Error(cancelled),
+    // Error(invalid_argument).
+    void logits(std::span<const std::string_view> texts, std::size_t depth, std::span<float> logits,
+                std::span<std::uint32_t> windows, const StopCheck& stop = {}) const;
+
+    // probabilities: [texts, categories], calibrated, at full depth. Needs a model with calibration, else
+    // Error(invalid_argument).
+    void probabilities(std::span<const std::string_view> texts, std::span<float> probabilities,
+                       std::span<std::uint32_t> windows, const StopCheck& stop = {}) const;
+
+    // Mean-pooled hidden states, one row per window: [windows, depths, hidden]; text_offsets gets texts + 1
+    // entries.
+    [[nodiscard]] std::vector<float> pooled(std::span<const std::string_view> texts,
+                                            std::vector<std::uint32_t>& text_offsets,
+                                            const StopCheck& stop = {}) const;
+
+    [[nodiscard]] Explanation explain(std::string_view text, std::size_t category,
+                                      const StopCheck& stop = {}) const;
+    [[nodiscard]] Tokens tokenize(std::string_view text) const;
+    // The text after the model's normalisation rules.
+    [[nodiscard]] std::string normalize(std::string_view text) const;
+
+private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+// Instruction sets compiled in and those this CPU can run, best first; the one a new Classifier would use.
+[[nodiscard]] std::vector<std::string> compiled_isas();
+[[nodiscard]] std::vector<std::string> supported_isas();
+[[nodiscard]] std::string active_isa();
+[[nodiscard]] std::uint32_t numerics_revision();
+
+}  // namespace safetyclf

@@ -1,0 +1,26 @@
+# Each instruction set is one file with its own flags. Such a file includes nothing but abi.h, rows.inc, attention.inc, <stdint.h>,
+# <stddef.h> and the intrinsics header, so that no inline library code built for a newer CPU can leak into the rest.
+set(kernel_dir ${CMAKE_CURRENT_LIST_DIR})
+add_library(safetyclf_kernels STATIC ${kernel_dir}/cpu_features.cpp ${kernel_dir}/dispatch.cpp ${kernel_dir}/scalar.cpp)
+target_include_directories(safetyclf_kernels PUBLIC ${kernel_dir} PRIVATE cpp/include)
+set_source_files_properties(${kernel_dir}/scalar.cpp PROPERTIES COMPILE_OPTIONS "-O3")
+
+function(safetyclf_kernel file flags)
+  target_sources(safetyclf_kernels PRIVATE ${kernel_dir}/${file})
+  set_source_files_properties(${kernel_dir}/${file} PROPERTIES COMPILE_OPTIONS "${flags}")
+endfunction()
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  safetyclf_kernel(avx2.cpp "-O3;-mavx2")
+  set(avx512 "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mprefer-vector-width=512")
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    list(APPEND avx512 -Wno-maybe-uninitialized) # g++ 12 warns about its own AVX-512 headers (GCC bug 105593)
+  endif()
+  safetyclf_kernel(avx512vnni.cpp "-O3;${avx512}")
+  safetyclf_kernel(avx512amx.cpp "-O3;${avx512};-mamx-tile;-mamx-int8")
+  safetyclf_kernel(sha256_shani.cpp "-O3;-fno-exceptions;-msse4.1;-msha")
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  safetyclf_kernel(neon_dotprod.cpp "-O3;-march=armv8.2-a+dotprod")
+  safetyclf_kernel(neon_i8mm.cpp "-O3;-march=armv8.2-a+dotprod+i8mm")
+  safetyclf_kernel(sha256_armv8.cpp "-O3;-fno-exceptions;-march=armv8-a+crypto")
+endif()

@@ -1,0 +1,380 @@
+#include "safetyclf/classifier.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+#include "dispatch.hpp"
+#include "engine/encoder.hpp"
+#include "engine/floating_point.hpp"
+#include "engine/runtime.hpp"
+#include "model/model.hpp"
+
+namespace safetyclf {
+namespace {
+
+using engine::MicroBatch;
+using engine::Runtime;
+using engine::Session;
+using engine::Unit;
+using engine::Workspace;
+using Texts = std::span<const std::string_view>;
+
+// A long list is worked off in chunks, so that memory does not grow with it.
+constexpr std::size_t kChunkBytes = 256 * 1024;
+constexpr std::size_t kChunkTexts = 4096;
+// Texts are tokenised in units of about this size: enough work to be worth a hand-over, and several
+// micro-batches' worth at most.
+constexpr std::size_t kUnitBytes = 8 * 1024;
+constexpr std::size_t kUnitTexts = 128;
+// Offsets are 32 bits wide.
+constexpr std::size_t kLargestText = std::size_t{1} << 30;
+
+void split_into_units(Texts texts, Session& session) {
+    session.used_units = 0;
+    for (std::size_t first = 0; first < texts.size();) {
+        std::size_t bytes = 0, count = 0;
+        while (first + count < texts.size() && count < kUnitTexts &&
+               (count == 0 || bytes + texts[first + count].size() <= kUnitBytes)) {
+            bytes += texts[first + count].size();
+            ++count;
+        }
+        if (session.used_units == session.units.size()) session.units.emplace_back();
+        Unit& unit = session.units[session.used_units++];
+        unit.first = first;
+        unit.count = count;
+        first += count;
+    }
+}
+
+// Cuts every unit's windows into micro-batches; returns the number of windows.
+std::size_t split_into_micro_batches(Session& session) {
+    session.micro_batches.clear();
+    std::size_t slot = 0;
+    for (std::size_t u = 0; u < session.used_units; ++u) {
+        const text::RaggedBatch& batch = session.units[u].batch;
+        const std::size_t windows = batch.windows();
+        for (std::size_t w = 0; w < windows;) {
+            std::size_t count = 0;
+            while (w + count < windows &&
+                   batch.row_offsets[w + count] - batch.row_offsets[w] < engine::kTokenBudget)
+                ++count;
+            session.micro_batches.push_back({u, w, count, slot});
+            w += count;
+            slot += count;
+        }
+    }
+    return slot;
+}
+
+std::span<const std::int32_t> ids_of(const text::RaggedBatch& batch, std::size_t first_window,
+                                     std::size_t windows) {
+    const std::size_t begin = batch.row_offsets[first_window];
+    return {batch.ids.data() + begin, batch.row_offsets[first_window + windows] - begin};
+}
+
+std::span<const std::uint32_t> offsets_of(const text::RaggedBatch& batch, std::size_t first_window,
+                                          std::size_t windows) {
+    return {batch.row_offsets.data() + first_window, windows + 1};
+}
+
+}  // namespace
+
+struct Classifier::Impl {
+    std::shared_ptr<const model::Model> model;
+    std::vector<Category> categories;
+    std::vector<Thresholds> thresholds;
+    std::size_t max_text_bytes;
+    unsigned threads;
+    mutable std::atomic<Runtime*> runtime_pointer;
+
+    ~Impl() {
+        Runtime* r = runtime_pointer.load();
+        // In a forked child that never called anything the parent's runtime is left alone: its threads are
+        // not here to be joined.
+        if (r != nullptr && r->owner() == getpid()) delete r;
+    }
+
+    Runtime& runtime() const {
+        Runtime* r = runtime_pointer.load(std::memory_order_acquire);
+        if (r->owner() == getpid()) return *r;
+        auto fresh = std::make_unique<Runtime>(*model, threads);
+        if (runtime_pointer.compare_exchange_strong(r, fresh.get(), std::memory_order_acq_rel))
+            return *fresh.release();
+        return *r;
+    }
+
+    [[nodiscard]] std::size_t category_count() const { return model->categories.size(); }
+    [[nodiscard]] std::size_t hidden() const { return model->architecture.hidden; }
+
+    void refuse_oversized(Texts texts) const {
+        for (std::size_t i = 0; i < texts.size(); ++i) {
+            if (texts[i].size() <= max_text_bytes) continue;
+            throw Error(ErrorCode::input_too_large,
+                        "text " + std::to_string(i) + " has " + std::to_string(texts[i].size()) +
+                            " bytes, more than max_text_bytes = " + std::to_string(max_text_bytes));
+        }
+    }
+
+    // Tokenises and cuts all texts chunk by chunk. For each micro-batch calls, on some thread,
+    //     work(workspace, ids, row offsets, slot of its first window in the chunk)
+    // after begin_chunk(windows), and afterwards, on the calling thread, end_chunk(session, first text of the
+    // chunk).
+    template <class Begin, class Work, class End>
+    void for_each_micro_batch(Texts texts, const StopCheck& stop, Begin begin_chunk, Work work,
+                              End end_chunk) const {
+        refuse_oversized(texts);
+        Runtime& run = runtime();
+        const auto session = run.session();
+        const auto check = [&stop](bool caller) {
+            if (caller && stop && stop()) throw Error(ErrorCode::cancelled, "stopped by the caller");
+        };
+        for (std::size_t first = 0; first < texts.size();) {
+            std::size_t bytes = 0, count = 0;
+            while (first + count < texts.size() && count < kChunkTexts &&
+                   (count == 0 || bytes + texts[first + count].size() <= kChunkBytes)) {
+                bytes += texts[first + count].size();
+                ++count;
+            }
+            const Texts chunk = texts.subspan(first, count);
+            split_into_units(chunk, *session);
+            run.run(session->used_units, [&](const engine::ThreadPool::NextIndex& next, bool caller) {
+                for (std::size_t i; next(i);) {
+                    check(caller);
+                    Unit& unit = session->units[i];
+                    unit.batch.clear();
+                    model->tokenizer->encode(chunk.subspan(unit.first, unit.count), false, unit.batch);
+                }
+            });
+            begin_chunk(*session, split_into_micro_batches(*session));
+            run.run(session->micro_batches.size(),
+                    [&](const engine::ThreadPool::NextIndex& next, bool caller) {
+                        const engine::FloatingPointMode mode;
+                        const auto ws = run.workspace();
+                        for (std::size_t i; next(i);) {
+                            check(caller);
+                            const MicroBatch& m = session->micro_batches[i];
+                            const text::RaggedBatch& batch = session->units[m.unit].batch;
+                            work(*session, *ws, ids_of(batch, m.first_window, m.windows),
+                                 offsets_of(batch, m.first_window, m.windows), m.slot);
+                        }
+                    });
+            end_chunk(*session, first);
+            first += count;
+        }
+    }
+
+    // Logits of the windows whose pooled hidden states are in `pooled`.
+    void heads(const float* pooled, std::size_t windows, std::size_t depth, float* logits) const {
+        const std::size_t classes = category_count();
+        model->table->dot_rows(pooled, windows, model->head_weight + depth * classes * hidden(), classes,
+                               hidden(), logits);
+        const float* bias = model->head_bias + depth * classes;
+        for (std::size_t w = 0; w < windows; ++w)
+            for (std::size_t c = 0; c < classes; ++c) logits[w * classes + c] += bias[c];
+    }
+
+    void logits(Texts texts, std::size_t depth, std::span<std::uint32_t> windows, const StopCheck& stop,
+                const auto& emit) const {
+        const std::size_t classes = category_count();
+        for_each_micro_batch(
+            texts, stop,
+            [classes](Session& s, std::size_t window_count) {
+                s.window_logits.resize(window_count * classes);
+            },
+            [&](Session& s, Workspace& ws, std::span<const std::int32_t> ids,
+                std::span<const std::uint32_t> offsets, std::size_t slot) {
+                encode(*model, ids, offsets, depth, ws);
+                heads(ws.pooled, offsets.size() - 1, depth, s.window_logits.data() + slot * classes);
+            },
+            [&](Session& s, std::size_t first) {
+                const float* row = s.window_logits.data();
+                s.text_logits.resize(classes);
+                for (std::size_t u = 0; u < s.used_units; ++u) {
+                    const Unit& unit = s.units[u];
+                    for (std::size_t t = 0; t < unit.count; ++t) {
+                        const std::uint32_t count =
+                            unit.batch.text_offsets[t + 1] - unit.batch.text_offsets[t];
+                        std::fill(s.text_logits.begin(), s.text_logits.end(),
+                                  -std::numeric_limits<float>::infinity());
+                        for (std::uint32_t w = 0; w < count; ++w, row += classes)
+                            for (std::size_t c = 0; c < classes; ++c)
+                                s.text_logits[c] = std::max(s.text_logits[c], row[c]);
+                        const std::size_t text = first + unit.first + t;
+                        if (!windows.empty()) windows[text] = count;
+                        emit(text, s.text_logits);
+                    }
+                }
+            });
+    }
+};
+
+Classifier::Classifier(const std::string& model_path, const Options& options)
+    : impl_(std::make_unique<Impl>()) {
+    if (options.max_text_bytes == 0 || options.max_text_bytes > kLargestText)
+        throw Error(ErrorCode::invalid_argument,
+                    "max_text_bytes must be between 1 and " + std::to_string(kLargestText));
+    if (options.threads > 1024) throw Error(ErrorCode::invalid_argument, "threads must be at most 1024");
+    const kernels::KernelTable& table = options.isa.empty() ? kernels::active() : kernels::find(options.isa);
+    impl_->model = model::Model::load(model_path, table);
+    for (const model::Category& c : impl_->model->categories)
+        impl_->categories.push_back({c.name, c.coverage});
+    for (const policy::Thresholds& t : impl_->model->policy.thresholds())
+        impl_->thresholds.push_back({t.review, t.block});
+    impl_->max_text_bytes = options.max_text_bytes;
+    impl_->threads = options.threads == 0 ? engine::available_processors() : options.threads;
+    impl_->runtime_pointer = new Runtime(*impl_->model, impl_->threads);
+}
+
+Classifier::~Classifier() = default;
+
+const std::vector<Category>& Classifier::categories() const {
+    return impl_->categories;
+}
+const std::vector<Thresholds>& Classifier::thresholds() const {
+    return impl_->thresholds;
+}
+const std::string& Classifier::model_id() const {
+    return impl_->model->id;
+}
+const std::string& Classifier::metadata_json() const {
+    return impl_->model->metadata_json;
+}
+const char* Classifier::isa() const {
+    return impl_->model->table->isa;
+}
+unsigned Classifier::threads() const {
+    return impl_->threads;
+}
+std::size_t Classifier::hidden() const {
+    return impl_->hidden();
+}
+std::size_t Classifier::depths() const {
+    return impl_->model->layers.size() + 1;
+}
+
+void Classifier::logits(Texts texts, std::size_t depth, std::span<float> logits,
+                        std::span<std::uint32_t> windows, const StopCheck& stop) const {
+    const std::size_t classes = impl_->category_count();
+    if (depth >= depths())
+        throw Error(ErrorCode::invalid_argument, "depth must be below " + std::to_string(depths()));
+    if (classes == 0)
+        throw Error(ErrorCode::invalid_argument,
+                    "this model file has an encoder but no heads: nothing to score");
+    impl_->logits(texts, depth, windows, stop, [&](std::size_t text, const std::vector<float>& row) {
+        std::copy(row.begin(), row.end(), logits.begin() + static_cast<std::ptrdiff_t>(text * classes));
+    });
+}
+
+void Classifier::probabilities(Texts texts, std::span<float> probabilities, std::span<std::uint32_t> windows,
+                               const StopCheck& stop) const {
+    const std::size_t classes = impl_->category_count();
+    if (classes == 0 || impl_->model->policy.categories() != classes)
+        throw Error(ErrorCode::invalid_argument, "this model file has no calibrated heads: nothing to score");
+    impl_->logits(texts, depths() - 1, windows, stop, [&](std::size_t text, const std::vector<float>& row) {
+        impl_->model->policy.calibrate(row, probabilities.subspan(text * classes, classes));
+    });
+}
+
+std::vector<float> Classifier::pooled(Texts texts, std::vector<std::uint32_t>& text_offsets,
+                                      const StopCheck& stop) const {
+    const std::size_t row = depths() * impl_->hidden();
+    std::vector<float> out;
+    std::size_t chunk_start = 0;
+    text_offsets.assign(1, 0);
+    impl_->for_each_micro_batch(
+        texts, stop,
+        [&](Session&, std::size_t windows) {
+            chunk_start = out.size();
+            out.resize(chunk_start + windows * row);
+        },
+        [&](Session&, Workspace& ws, std::span<const std::int32_t> ids,
+            std::span<const std::uint32_t> offsets, std::size_t slot) {
+            encode(*impl_->model, ids, offsets, depths() - 1, ws, out.data() + chunk_start + slot * row);
+        },
+        [&](Session& s, std::size_t) {
+            for (std::size_t u = 0; u < s.used_units; ++u) {
+                const auto& offsets = s.units[u].batch.text_offsets;
+                for (std::size_t t = 0; t < s.units[u].count; ++t)
+                    text_offsets.push_back(text_offsets.back() + offsets[t + 1] - offsets[t]);
+            }
+        });
+    return out;
+}
+
+Explanation Classifier::explain(std::string_view text, std::size_t category, const StopCheck& stop) const {
+    const model::Model& model = *impl_->model;
+    if (category >= impl_->category_count())
+        throw Error(ErrorCode::invalid_argument,
+                    "category must be below " + std::to_string(impl_->category_count()));
+    impl_->refuse_oversized({&text, 1});
+    text::RaggedBatch batch;
+    model.tokenizer->encode({&text, 1}, true, batch);
+
+    const engine::FloatingPointMode mode;
+    const std::size_t depth = depths() - 1;
+    const std::size_t hidden = impl_->hidden();
+    const std::size_t head = depth * impl_->category_count() + category;
+    const float* weight = model.head_weight + head * hidden;
+    const auto ws = impl_->runtime().workspace();
+    const auto encode_window = [&](std::size_t w) {
+        encode(model, ids_of(batch, w, 1), offsets_of(batch, w, 1), depth, *ws);
+    };
+
+    Explanation out{-std::numeric_limits<float>::infinity(), model.head_bias[head], 0, {}};
+    for (std::size_t w = 0; w < batch.windows(); ++w) {
+        if (stop && stop()) throw Error(ErrorCode::cancelled, "stopped by the caller");
+        encode_window(w);
+        float logit;
+        model.table->dot_rows(ws->pooled, 1, weight, 1, hidden, &logit);
+        logit += out.bias;
+        if (logit > out.logit) {
+            out.logit = logit;
+            out.window = static_cast<std::uint32_t>(w);
+        }
+    }
+    if (out.window + 1 != batch.windows()) encode_window(out.window);
+
+    const std::size_t begin = batch.row_offsets[out.window];
+    const std::size_t tokens = batch.row_offsets[out.window + 1] - begin;
+    std::vector<float> dots(tokens);
+    model.table->dot_rows(ws->x, tokens, weight, 1, hidden, dots.data());
+    for (std::size_t i = 0; i < tokens; ++i)
+        out.contributions.push_back({batch.begins[begin + i], batch.ends[begin + i],
+                                     dots[i] / static_cast<float>(tokens),
+                                     model.tokenizer->continues_word(batch.ids[begin + i])});
+    return out;
+}
+
+Tokens Classifier::tokenize(std::string_view text) const {
+    impl_->refuse_oversized({&text, 1});
+    text::RaggedBatch batch;
+    impl_->model->tokenizer->encode({&text, 1}, true, batch);
+    return {std::move(batch.ids), std::move(batch.begins), std::move(batch.ends),
+            std::move(batch.row_offsets)};
+}
+
+std::string Classifier::normalize(std::string_view text) const {
+    impl_->refuse_oversized({&text, 1});
+    std::string out;
+    std::vector<std::uint32_t> origin;
+    impl_->model->tokenizer->normalize(text, out, origin);
+    return out;
+}
+
+std::vector<std::string> compiled_isas() {
+    return kernels::compiled();
+}
+std::vector<std::string> supported_isas() {
+    return kernels::supported();
+}
+std::string active_isa() {
+    return kernels::active().isa;
+}
+std::uint32_t numerics_revision() {
+    return kernels::kNumericsRevision;
+}
+
+}  // namespace safetyclf

@@ -1,0 +1,68 @@
+#include "engine/workspace.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace safetyclf::engine {
+namespace {
+
+std::size_t round_up(std::size_t x, std::size_t to) {
+    return (x + to - 1) / to * to;
+}
+
+}  // namespace
+
+void Workspace::Free::operator()(void* p) const {
+    std::free(p);
+}
+
+Workspace::Workspace(const model::Model& model) {
+    const kernels::KernelTable& table = *model.table;
+    const std::size_t hidden = model.architecture.hidden;
+    const std::size_t heads = model.architecture.heads;
+    const std::size_t intermediate = model.architecture.intermediate;
+    const std::size_t window = model.architecture.positions;
+    rows = kTokenBudget + window;
+    const std::size_t padded = round_up(rows, kernels::kRowTile) + kernels::kRowTile;
+    const std::size_t block = round_up(table.row_block, kernels::kRowTile) + kernels::kRowTile;
+    const std::size_t widest = std::max(3 * hidden, intermediate);
+
+    // Two rounds over the same list: the first finds the size, the second hands out addresses.
+    std::byte* base = nullptr;
+    for (int round = 0; round < 2; ++round) {
+        std::size_t used = 0;
+        const auto take = [&](auto*& to, std::size_t count) {
+            using T = std::remove_reference_t<decltype(*to)>;
+            to = base == nullptr ? nullptr : reinterpret_cast<T*>(base + used);
+            used += round_up(count * sizeof(T) + kernels::kReadSlack, kernels::kAlignment);
+        };
+        std::byte* scratch = nullptr;
+        take(x, padded * hidden);
+        take(mixed, padded * hidden);
+        take(q, padded * hidden);
+        take(k, padded * hidden);
+        take(q_scale, padded * heads);
+        take(k_scale, padded * heads);
+        take(input, block * std::max(hidden, intermediate));
+        take(input_scale, block);
+        take(acc, block * widest);
+        take(row, intermediate);
+        take(position, padded);
+        take(scratch, table.attention_scratch(window, model.architecture.head_size()));
+        // The shortest window is [CLS] [SEP].
+        take(pooled, (rows / 2 + 1) * hidden);
+        attention = scratch;
+        bytes = used;
+        if (round == 0) {
+            arena_.reset(std::aligned_alloc(kernels::kAlignment, round_up(used, kernels::kAlignment)));
+            if (!arena_) throw std::bad_alloc();
+            base = static_cast<std::byte*>(arena_.get());
+            // Kernels read rows of slack: give them defined bytes.
+            std::memset(base, 0, used);
+        }
+    }
+}
+
+}  // namespace safetyclf::engine

@@ -1,0 +1,70 @@
+// The model file: a strict reader and the immutable Model that the engine runs. docs/model-format.md is the
+// specification.
+//
+// A Model maps the file read-only, checks every rule before anything is used, and packs the weights for one
+// kernel table. It is immutable and may be shared by any number of threads and classifiers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "abi.h"
+#include "policy/policy.hpp"
+#include "text/tokenizer.hpp"
+
+namespace safetyclf::model {
+
+struct Architecture {
+    std::uint32_t hidden, layers, heads, intermediate, positions, vocabulary;
+    float norm_epsilon;
+    [[nodiscard]] std::uint32_t head_size() const { return hidden / heads; }
+};
+
+struct Layer {
+    kernels::Linear qkv, attention_output, ffn_in, ffn_out;
+    kernels::Norm attention_norm, ffn_norm;
+};
+
+// One scored category. Categories without coverage have no head and stand only in the metadata.
+struct Category {
+    std::string name;
+    std::string coverage;  // "trained", "weak" or "derived"
+};
+
+class Model {
+public:
+    // Throws Error(model_io) when the file cannot be read and Error(model_format) when it breaks a rule; the
+    // message names the file, the rule and, where there is one, the tensor.
+    static std::shared_ptr<const Model> load(const std::string& path, const kernels::KernelTable& table);
+    // The same from memory that outlives the model; `name` stands for the file in messages.
+    static std::shared_ptr<const Model> parse(std::span<const std::byte> bytes, const std::string& name,
+                                              const kernels::KernelTable& table);
+    virtual ~Model() = default;
+
+    const kernels::KernelTable* table = nullptr;
+    Architecture architecture{};
+    std::string id;             // name-version+first 12 hex digits of the header's SHA-256
+    std::string metadata_json;  // the header's __metadata__ object, verbatim, for Python to read
+
+    const std::int8_t* words = nullptr;  // [vocabulary, hidden]
+    const float* word_scale = nullptr;   // [vocabulary]
+    const float* positions = nullptr;    // [positions, hidden], token type 0 added
+    kernels::Norm embedding_norm{};
+    std::vector<Layer> layers;
+
+    std::vector<Category> categories;  // scored categories, in column order; may be empty (an encoder alone)
+    const float* head_weight = nullptr;  // [layers + 1, categories, hidden]
+    const float* head_bias = nullptr;    // [layers + 1, categories]
+
+    policy::Policy policy;  // calibration curves and thresholds
+    std::unique_ptr<const text::Tokenizer> tokenizer;
+
+protected:
+    Model() = default;
+};
+
+}  // namespace safetyclf::model

@@ -1,0 +1,259 @@
+#include "rules.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "safetyclf/error.hpp"
+#include "unicode_tables.hpp"
+#include "utf8.hpp"
+
+namespace safetyclf::text {
+namespace {
+
+using tables::rule_record;
+
+struct Character {
+    std::uint32_t code;
+    std::size_t begin;
+    std::size_t end;
+};
+
+// Reads `text` at `position`, which must be inside.
+Character read(const MappedText& text, std::size_t position) {
+    const char* const begin = text.bytes.data() + position;
+    const Decoded decoded = decode(begin, text.bytes.data() + text.bytes.size());
+    return {decoded.code, position, position + decoded.length};
+}
+
+void append(MappedText& out, std::string_view bytes, ByteRange range) {
+    out.bytes.append(bytes);
+    out.ranges.insert(out.ranges.end(), bytes.size(), range);
+}
+
+void copy(const MappedText& in, const Character& character, MappedText& out) {
+    const std::string_view bytes(in.bytes);
+    append(out, bytes.substr(character.begin, character.end - character.begin), in.ranges[character.begin]);
+}
+
+// The range of the original that in.bytes[begin, end) stands for.
+ByteRange joint_range(const MappedText& in, std::size_t begin, std::size_t end) {
+    return {in.ranges[begin].begin, in.ranges[end - 1].end};
+}
+
+bool is_invisible(std::uint32_t code) {
+    return (rule_record(code).flags & tables::kInvisible) != 0;
+}
+
+// --- emoji_names/1
+// ----------------------------------------------------------------------------------------------------
+
+constexpr std::uint32_t kTextVariation = 0xFE0E;
+constexpr std::uint32_t kEmojiVariation = 0xFE0F;
+
+bool is_keycap_base(char byte) {
+    return (byte >= '0' && byte <= '9') || byte == '#' || byte == '*';
+}
+
+struct EmojiMatch {
+    std::size_t end = 0;     // behind the sequence
+    std::uint32_t name = 0;  // offset in kEmojiNames; 0: no match
+};
+
+// The longest emoji sequence at `position`. Invisible characters inside it are passed over unless the
+// sequence has them itself, so that what strip_invisible/1 removes can neither hide a sequence nor make one.
+EmojiMatch match_emoji(const MappedText& in, std::size_t position) {
+    EmojiMatch match;
+    std::uint32_t node = 0;
+    while (position < in.bytes.size()) {
+        const Character character = read(in, position);
+        const std::uint32_t* const first = tables::kEmojiEdge + tables::kEmojiFirstEdge[node];
+        const std::uint32_t* const last = tables::kEmojiEdge + tables::kEmojiFirstEdge[node + 1];
+        const std::uint32_t* const edge = std::lower_bound(first, last, character.code);
+        if (edge != last && *edge == character.code) {
+            node = static_cast<std::uint32_t>(edge - tables::kEmojiEdge) + 1;
+            if (tables::kEmojiName[node] != 0) match = {character.end, tables::kEmojiName[node]};
+        } else if (node == 0 || !is_invisible(character.code)) {
+            break;
+        }
+        position = character.end;
+    }
+    return match;
+}
+
+void name_emoji(const MappedText& in, MappedText& out) {
+    for (std::size_t position = 0; position < in.bytes.size();) {
+        const Character character = read(in, position);
+        position = character.end;
+        const bool keycap_base = character.code < 0x80 && is_keycap_base(in.bytes[character.begin]) &&
+                                 character.end < in.bytes.size() && (in.bytes[character.end] & 0x80) != 0;
+        const bool starts = keycap_base || (rule_record(character.code).flags & tables::kEmojiStart) != 0;
+        const EmojiMatch match = starts ? match_emoji(in, character.begin) : EmojiMatch{};
+        if (match.name == 0) {
+            // A keycap mark around anything else is only decoration, and would make a word unknown.
+            if (character.code != tables::kEnclosingKeycap) copy(in, character, out);
+            continue;
+        }
+        position = match.end;
+        while (position < in.bytes.size()) {
+            const Character next = read(in, position);
+            if (next.code != kTextVariation && next.code != kEmojiVariation) break;
+            position = next.end;
+        }
+        const ByteRange range = joint_range(in, character.begin, position);
+        append(out, " ", range);
+        append(out, tables::kEmojiNames + match.name, range);
+        append(out, " ", range);
+    }
+}
+
+// --- strip_invisible/1
+// ------------------------------------------------------------------------------------------------
+
+void strip_invisible(const MappedText& in, MappedText& out) {
+    for (std::size_t position = 0; position < in.bytes.size();) {
+        const Character character = read(in, position);
+        position = character.end;
+        if (!is_invisible(character.code)) copy(in, character, out);
+    }
+}
+
+// --- fold_compatibility/1
+// ---------------------------------------------------------------------------------------------
+
+void fold_compatibility(const MappedText& in, MappedText& out) {
+    for (std::size_t position = 0; position < in.bytes.size();) {
+        const Character character = read(in, position);
+        position = character.end;
+        const std::uint16_t fold = rule_record(character.code).fold;
+        if (fold == 0) {
+            copy(in, character, out);
+        } else {
+            append(out, tables::kFolds + fold, in.ranges[character.begin]);
+        }
+    }
+}
+
+// --- fold_confusables/1
+// -----------------------------------------------------------------------------------------------
+
+// True if the BERT pre-tokeniser ends a word here, so that a rule's words are the tokeniser's words.
+bool breaks_word(std::uint32_t code) {
+    const std::uint16_t action = tables::action(code);
+    if (action < tables::kFirstMapping)
+        return action == tables::kSpace || action == tables::kPunctuation || action == tables::kCjkWord;
+    const auto flags = static_cast<std::uint8_t>(tables::kMappings[action - tables::kFirstMapping]);
+    return (flags & (tables::kMapsToPunctuation | tables::kMapsToCjk)) != 0;
+}
+
+void fold_confusables(const MappedText& in, MappedText& out) {
+    for (std::size_t word = 0; word < in.bytes.size();) {
+        bool has_latin = false;
+        bool has_confusable = false;
+        std::size_t end = word;
+        while (end < in.bytes.size()) {
+            const Character character = read(in, end);
+            end = character.end;
+            if (breaks_word(character.code)) break;
+            const tables::RuleRecord& record = rule_record(character.code);
+            has_latin = has_latin || (record.flags & tables::kLatinLetter) != 0;
+            has_confusable = has_confusable || record.confusable != 0;
+        }
+        // [word, end) is a word and the character that ends it, which is never confusable.
+        while (word < end) {
+            const Character character = read(in, word);
+            word = character.end;
+            const char letter = static_cast<char>(rule_record(character.code).confusable);
+            if (has_latin && has_confusable && letter != 0) {
+                append(out, {&letter, 1}, in.ranges[character.begin]);
+            } else {
+                copy(in, character, out);
+            }
+        }
+    }
+}
+
+}  // namespace
+
+struct RuleList::NamedRule {
+    const char* name;
+    Rule apply;
+    std::uint8_t flags;  // it concerns texts with a character that has one of these
+    bool folds;          // ... or one with a compatibility fold
+    bool confusables;    // ... or one that is confusable
+};
+
+const RuleList::NamedRule RuleList::kRules[] = {
+    {"emoji_names/1", name_emoji, tables::kEmojiStart, false, false},
+    {"strip_invisible/1", strip_invisible, tables::kInvisible, false, false},
+    {"fold_compatibility/1", fold_compatibility, 0, true, false},
+    {"fold_confusables/1", fold_confusables, 0, false, true},
+};
+
+RuleNames known_rules() {
+    RuleNames names;
+    for (const RuleList::NamedRule& rule : RuleList::kRules) names.emplace_back(rule.name);
+    return names;
+}
+
+RuleList::RuleList(const RuleNames& names) {
+    for (const std::string& name : names) {
+        const NamedRule* const rule = std::find_if(
+            std::begin(kRules), std::end(kRules), [&](const NamedRule& known) { return name == known.name; });
+        if (rule == std::end(kRules))
+            throw Error(ErrorCode::model_format,
+                        "normalisation rule '" + name + "' is not known to this version");
+        if (std::find(rules_.begin(), rules_.end(), rule->apply) != rules_.end())
+            throw Error(ErrorCode::model_format, "normalisation rule '" + name + "' is listed twice");
+        rules_.push_back(rule->apply);
+        flags_ |= rule->flags;
+        folds_ = folds_ || rule->folds;
+        confusables_ = confusables_ || rule->confusables;
+    }
+}
+
+bool RuleList::concerns(std::string_view text) const noexcept {
+    if (rules_.empty()) return false;
+    const char* const end = text.data() + text.size();
+    for (const char* next = text.data(); next < end;) {
+        // No rule changes plain ASCII; keycap sequences end in a character that has a flag.
+        if ((*next & 0x80) == 0) {
+            ++next;
+            continue;
+        }
+        const Decoded decoded = decode(next, end);
+        next += decoded.length;
+        const tables::RuleRecord& record = rule_record(decoded.code);
+        if ((record.flags & flags_) != 0 || (folds_ && record.fold != 0) ||
+            (confusables_ && record.confusable != 0))
+            return true;
+    }
+    return false;
+}
+
+const MappedText& RuleList::apply(std::string_view text, RuleScratch& scratch) const {
+    MappedText* in = &scratch.first;
+    MappedText* out = &scratch.second;
+    const auto clear = [](MappedText& mapped) {
+        mapped.bytes.clear();
+        mapped.ranges.clear();
+    };
+    clear(*in);
+    for (std::size_t position = 0; position < text.size();) {
+        const Decoded decoded = decode(text.data() + position, text.data() + text.size());
+        const std::size_t end = position + decoded.length;
+        const ByteRange range{static_cast<std::uint32_t>(position), static_cast<std::uint32_t>(end)};
+        append(*in, decoded.well_formed ? text.substr(position, decoded.length) : "\xEF\xBF\xBD", range);
+        position = end;
+    }
+    for (const Rule rule : rules_) {
+        clear(*out);
+        rule(*in, *out);
+        std::swap(in, out);
+    }
+    if (in->bytes.size() > std::numeric_limits<std::uint32_t>::max())
+        throw Error(ErrorCode::input_too_large, "a text has 4 GiB or more after the normalisation rules");
+    return *in;
+}
+
+}  // namespace safetyclf::text

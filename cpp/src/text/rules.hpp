@@ -1,0 +1,42 @@
+// Normalisation rules: text in, text out, every byte with the range of the original that it stands for.
+//
+// Contract: a RuleList is immutable after construction and thread-safe. apply() allocates only to grow the
+// scratch buffers. Time and memory are linear in the text. The output is well-formed UTF-8. docs/text.md
+// states each rule.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tokenizer.hpp"
+
+namespace safetyclf::text {
+
+class RuleList {
+public:
+    explicit RuleList(const RuleNames& names);  // throws Error(model_format) for an unknown or repeated name
+
+    // True if some rule could change `text`. Ill-formed UTF-8 alone is no reason: the BERT normaliser treats
+    // it alike.
+    [[nodiscard]] bool concerns(std::string_view text) const noexcept;
+
+    // The text after all rules, in one of the buffers of `scratch`. The text must be shorter than 4 GiB;
+    // throws Error(input_too_large) if the result is not.
+    const MappedText& apply(std::string_view text, RuleScratch& scratch) const;
+
+private:
+    using Rule = void (*)(const MappedText& in, MappedText& out);
+
+    struct NamedRule;
+    static const NamedRule kRules[];
+    friend RuleNames known_rules();
+
+    std::vector<Rule> rules_;
+    std::uint8_t flags_ = 0;  // tables::RuleFlag that make a text the business of some rule
+    bool folds_ = false;
+    bool confusables_ = false;
+};
+
+}  // namespace safetyclf::text

@@ -1,0 +1,52 @@
+"""Text safety classification in process.
+
+A native int8 engine with calibrated thresholds, the model inside, no network.
+
+>>> import safetyclf
+>>> classifier = safetyclf.Classifier()
+>>> verdict = classifier.classify("have a nice day")
+>>> verdict.action
+'allow'
+
+docs/api.md is the tour. Importing this package does not import NumPy; only arrays do.
+"""
+
+from ._classifier import Classifier
+from ._errors import (
+    DataFileError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidInputError,
+    MissingDependencyError,
+    ModelFileError,
+    ModelFormatError,
+    PolicyError,
+    SafetyclfError,
+    TextTooLargeError,
+    UnsupportedIsaError,
+)
+from ._native import build_info
+from ._results import Explanation, Span, Thresholds, Verdict
+
+__version__: str = build_info()["version"]
+
+__all__ = [
+    "Classifier",
+    "DataFileError",
+    "Explanation",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidInputError",
+    "MissingDependencyError",
+    "ModelFileError",
+    "ModelFormatError",
+    "PolicyError",
+    "SafetyclfError",
+    "Span",
+    "TextTooLargeError",
+    "Thresholds",
+    "UnsupportedIsaError",
+    "Verdict",
+    "__version__",
+    "build_info",
+]

@@ -1,0 +1,284 @@
+"""The classifier: a thin layer over the native engine, which does all of the work without the GIL."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from . import _policy
+from ._errors import InvalidArgumentError, InvalidInputError, ModelFileError
+from ._native import Engine, build_info
+from ._results import Action, Explanation, OffsetUnit, Thresholds, Verdict, merge_words
+from ._texts import as_tuple, problem_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_BUNDLED: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "models", "default.safetensors")
+_ACTIONS: Final[tuple[Action, Action, Action]] = ("allow", "review", "block")
+_MAX_THREADS: Final = 1024
+_LARGEST_TEXT: Final = 1 << 30
+
+
+class Classifier:
+    """Scores texts with one model. Immutable; every method may be called from any number of threads at once.
+
+    The result for a text is the same bits whatever else is in the batch and whatever the order, the number of
+    threads, the batch size and the instruction set. A forked child may go on using it (docs/threading.md).
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        policy: _policy.Policy | None = None,
+        device: Literal["cpu", "auto"] = "cpu",
+        threads: int | None = None,
+        effort: Literal["full"] = "full",
+        max_text_bytes: int = 1 << 20,
+        isa: str | None = None,
+    ) -> None:
+        """Loads a model file and checks every byte of it.
+
+        Args:
+            model: path of a model file; None takes SAFETYCLF_MODEL, or else the model inside the package.
+            policy: thresholds that replace the file's: category -> review threshold, or (review, block).
+                Numbers in [0, 1], None for never. One number alone sets the review threshold and keeps the
+                file's block threshold, or raises it to the same.
+            device: "cpu" or "auto", which is the CPU in this build.
+            threads: threads that work on one call, 1 to 1024; 1 works in the calling thread alone. None takes
+                SAFETYCLF_THREADS, or else as many as this process may use.
+            effort: "full" runs every layer of the model.
+            max_text_bytes: longer texts are refused, counted in UTF-8 bytes; 1 to 2**30.
+            isa: instruction set by its name in `build_info()["supported_isas"]`; None takes SAFETYCLF_ISA, or
+                else the best.
+
+        Raises:
+            ModelFileError: the file cannot be read. ModelFormatError: it is not a valid model file.
+            InvalidArgumentError: an option is out of its range, or the file has no calibrated heads.
+            PolicyError: the policy does not fit the model.
+            UnsupportedIsaError: this CPU or this build lacks the instruction set.
+        """
+        _check_choice("device", device, ("cpu", "auto"), {"cuda": "this build has no CUDA support"})
+        _check_choice("effort", effort, ("full",), {"adaptive": "this model file has no exit rules"})
+        max_text_bytes = _checked_int("max_text_bytes", max_text_bytes, _LARGEST_TEXT)
+        if isa is not None and not isinstance(isa, str):
+            raise InvalidArgumentError(f"isa must be a str or None, not {type(isa).__name__}")
+        # What a pickle restores; the environment is read again where it is restored.
+        self._options: dict[str, Any] = {
+            "model": None if model is None else _path(model),
+            "threads": None if threads is None else _checked_int("threads", threads, _MAX_THREADS),
+            "max_text_bytes": max_text_bytes,
+            "isa": isa,
+        }
+        self._path = self._options["model"] or os.environ.get("SAFETYCLF_MODEL") or _BUNDLED
+        self._engine = Engine(
+            os.fsencode(self._path),
+            threads=self._options["threads"] or _threads_from_environment(),
+            max_text_bytes=max_text_bytes,
+            isa=isa or "",
+        )
+        self._metadata: dict[str, str] = json.loads(self._engine.metadata)
+        self._categories = tuple(name for name, _ in self._engine.categories)
+        if not self._engine.thresholds:
+            raise InvalidArgumentError(
+                f"{self._path}: this model file has no calibrated heads: nothing to score"
+            )
+        self._set_thresholds(policy)
+
+    def classify(self, text: str) -> Verdict:
+        """The verdict on one text.
+
+        Raises:
+            InvalidInputError: `text` is not a str.
+            TextTooLargeError: it has more than `max_text_bytes` UTF-8 bytes.
+        """
+        if not isinstance(text, str):
+            hint = "; decode it first" if isinstance(text, bytes) else ""
+            raise InvalidInputError(f"classify takes one str, not {type(text).__name__}{hint}")
+        return self._verdicts([text])[0]
+
+    def classify_batch(self, texts: Iterable[str]) -> list[Verdict]:
+        """One verdict per text, in order.
+
+        Args:
+            texts: list or tuple of str, NumPy object or str array, Arrow string array, or another iterable of
+                str.
+
+        Raises:
+            InvalidInputError: a text is not a str, or `texts` is one str. The message has the text's index,
+                as in the next.
+            TextTooLargeError: a text has more than `max_text_bytes` UTF-8 bytes.
+        """
+        return self._verdicts(as_tuple(texts, "classify_batch"))
+
+    def stream(self, texts: Iterable[str], *, batch_size: int = 256) -> Iterator[Verdict]:
+        """Verdicts for any number of texts, in order, in bounded memory.
+
+        Takes `batch_size` texts at a time, 1 to 2**20. Raises the errors of `classify_batch`; that of a text
+        comes after the verdicts of all texts before it.
+        """
+        if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+            raise InvalidInputError(f"stream takes an iterable of texts, not {type(texts).__name__}")
+        return self._stream(iter(texts), _checked_int("batch_size", batch_size, 1 << 20))
+
+    def scores(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
+        """Calibrated probabilities, float32 (n, k), columns in the order of `categories`.
+
+        Arguments and errors as for `classify_batch`.
+        """
+        return self._engine.probabilities(as_tuple(texts, "scores"))[0]
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the scored categories, in column order; none whose coverage is "none"."""
+        return self._categories
+
+    @property
+    def coverage(self) -> dict[str, str]:
+        """What stands behind each category that the model file names.
+
+        "trained", "weak" (few or indirect labels), "derived" (from other labels), or "none": not scored.
+        """
+        return {category["name"]: category["coverage"] for category in self._section("categories")}
+
+    @property
+    def thresholds(self) -> dict[str, Thresholds]:
+        """The thresholds in force for each scored category: the model file's, or the policy's."""
+        return dict(self._thresholds)
+
+    @property
+    def model_id(self) -> str:
+        """`name-version+hash`; the hash commits to every byte of the model file."""
+        return self._engine.model_id
+
+    @property
+    def max_text_bytes(self) -> int:
+        """Longer texts, counted in UTF-8 bytes, are refused."""
+        return int(self._options["max_text_bytes"])
+
+    def info(self) -> dict[str, Any]:
+        """What this classifier is, in JSON types: metadata of the model file, thresholds in force, build."""
+        model = self._section("model")
+        return {
+            "model": self.model_id,
+            "path": self._path,
+            "name": model["name"],
+            "version": model["version"],
+            "licence": model["licence"],
+            "description": model["description"],
+            "architecture": self._section("architecture"),
+            "tokenizer": self._section("tokenizer"),
+            "categories": [self._category_info(category) for category in self._section("categories")],
+            "calibration": self._section("calibration"),
+            "evaluation": self._section("evaluation"),
+            "provenance": self._section("provenance"),
+            "isa": self._engine.isa,
+            "threads": self._engine.threads,
+            "max_text_bytes": self.max_text_bytes,
+            "build": build_info(),
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"<Classifier {self.model_id}: {len(self._categories)} categories, "
+            f"{self._engine.isa}, {self._engine.threads} threads>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By reference: the other process needs the same model file at the same path, or the same package.
+        return _restore, (self._options, self._thresholds, self.model_id)
+
+    def _set_thresholds(self, policy: _policy.Policy | None) -> None:
+        defaults = dict(zip(self._categories, map(_policy.from_file, self._engine.thresholds), strict=True))
+        self._thresholds = _policy.apply(policy, defaults, self.coverage)
+        self._review, self._block = _policy.to_native(list(self._thresholds.values()))
+
+    def _verdicts(self, texts: Sequence[str]) -> list[Verdict]:
+        results = self._engine.verdicts(texts, self._review, self._block)
+        return [
+            Verdict(
+                flagged=any(flags),
+                action=_ACTIONS[action],
+                scores=dict(zip(self._categories, probabilities, strict=True)),
+                categories=dict(zip(self._categories, flags, strict=True)),
+                thresholds=dict(self._thresholds),
+                windows=windows,
+                repaired=repaired,
+                model=self.model_id,
+                _explain=partial(self._explain, text),
+            )
+            for text, (probabilities, flags, action, windows, repaired) in zip(texts, results, strict=True)
+        ]
+
+    def _stream(self, texts: Iterator[str], batch_size: int) -> Iterator[Verdict]:
+        first = 0
+        while batch := list(islice(texts, batch_size)):
+            problem = None
+            for i, text in enumerate(batch):
+                problem = problem_of(text, f"text {first + i}", self.max_text_bytes)
+                if problem is not None:
+                    del batch[i:]
+                    break
+            yield from self._verdicts(batch)
+            if problem is not None:
+                raise problem
+            first += len(batch)
+
+    def _explain(self, text: str, category: str, unit: OffsetUnit) -> Explanation:
+        native = self._engine.explain(text, self._categories.index(category))
+        return merge_words(text, category, native, unit)
+
+    def _section(self, key: str) -> Any:
+        return json.loads(self._metadata[key])
+
+    def _category_info(self, category: dict[str, Any]) -> dict[str, Any]:
+        thresholds = self._thresholds.get(category["name"], Thresholds(None, None))
+        return {**category, "review": thresholds.review, "block": thresholds.block}
+
+
+def _restore(options: dict[str, Any], thresholds: dict[str, Thresholds], model_id: str) -> Classifier:
+    """Unpickles a classifier. Raises ModelFileError when the model file is not the one it had."""
+    classifier = Classifier(**options)
+    if classifier.model_id != model_id:
+        raise ModelFileError(
+            f"cannot unpickle the classifier: the model here is {classifier.model_id}, it had {model_id}"
+        )
+    classifier._set_thresholds(thresholds)
+    return classifier
+
+
+def _path(model: str | os.PathLike[str]) -> str:
+    try:
+        return os.path.abspath(os.fsdecode(model))
+    except TypeError:
+        raise InvalidArgumentError(f"model must be a path or None, not {type(model).__name__}") from None
+
+
+def _threads_from_environment() -> int:
+    """SAFETYCLF_THREADS, or 0: as many as the process may use."""
+    value = os.environ.get("SAFETYCLF_THREADS")
+    if not value:
+        return 0
+    try:
+        return _checked_int("SAFETYCLF_THREADS", int(value), _MAX_THREADS)
+    except ValueError:
+        raise InvalidArgumentError(f"SAFETYCLF_THREADS must be 1 to {_MAX_THREADS}, not {value!r}") from None
+
+
+def _checked_int(name: str, value: int, largest: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not 1 <= value <= largest:
+        raise InvalidArgumentError(f"{name} must be an integer from 1 to {largest}, not {value!r}")
+    return int(value)
+
+
+def _check_choice(name: str, value: object, allowed: tuple[str, ...], reasons: dict[str, str]) -> None:
+    if value in allowed:
+        return
+    reason = f": {reasons[value]}" if isinstance(value, str) and value in reasons else ""
+    raise InvalidArgumentError(f"{name}={value!r}{reason}; allowed: {', '.join(map(repr, allowed))}")

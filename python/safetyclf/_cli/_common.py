@@ -1,0 +1,46 @@
+"""What the commands share: exit codes, messages, options."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Subparsers = Any
+
+OK: Final = 0
+FLAGGED: Final = 1
+ERROR: Final = 2
+BUG: Final = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED: Final = 130  # what shells report for SIGINT
+CLOSED_PIPE: Final = 141  # and for SIGPIPE
+
+
+class UsageError(Exception):
+    """The command cannot run as asked; the message goes to the user, the exit code is ERROR."""
+
+
+def complain(message: str) -> None:
+    """A line on standard error, if there is one."""
+    if sys.stderr is not None:
+        # A file's name may hold bytes that are not text.
+        print(
+            "safetyclf:",
+            message.encode("utf-8", "backslashreplace").decode("utf-8"),
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def add_classifier_options(parser: argparse.ArgumentParser) -> None:
+    """Options that make a Classifier; each has an environment twin SAFETYCLF_*."""
+    parser.add_argument(
+        "--model", metavar="FILE", help="model file (SAFETYCLF_MODEL; default: the one in the package)"
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="worker threads (SAFETYCLF_THREADS; default: all processors)"
+    )
+    parser.add_argument("--isa", metavar="NAME", help="instruction set (SAFETYCLF_ISA; default: the best)")

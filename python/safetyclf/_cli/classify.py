@@ -1,0 +1,262 @@
+"""`safetyclf classify`: messages in, one JSON line each out, in order."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import select
+import sys
+from typing import Any, Final
+
+from .._classifier import Classifier
+from .._errors import DataFileError, MissingDependencyError
+from .._results import Thresholds, Verdict
+from .._texts import problem_of
+from ._common import ERROR, FLAGGED, OK, Subparsers, UsageError, add_classifier_options, complain
+from ._inputs import Record, Source, format_of, open_source
+from ._progress import Progress
+
+_BATCH: Final = 512  # messages
+_BATCH_CHARACTERS: Final = 1 << 22
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Registers the command."""
+    parser = subparsers.add_parser(
+        "classify",
+        help="classify messages",
+        description="Classifies messages and writes one JSON object per message, in order.",
+        epilog="Exit code: 0 all messages answered; 1 with --fail-on-flagged, some flagged; "
+        "2 an error, or some message could not be read or was too long.",
+    )
+    parser.add_argument("files", nargs="*", metavar="FILE", help="input files; - or none is standard input")
+    parser.add_argument("--text", action="append", metavar="T", help="a message; may be repeated")
+    parser.add_argument(
+        "--input-format",
+        choices=("auto", "text", "jsonl", "csv", "parquet"),
+        default="auto",
+        help="auto: by the file's suffix, else text, one message a line",
+    )
+    parser.add_argument(
+        "--field", default="text", metavar="NAME", help="key or column of the message (default: text)"
+    )
+    parser.add_argument("--output", metavar="FILE", help="output file (default: standard output)")
+    parser.add_argument(
+        "--format", choices=("jsonl", "table"), default="jsonl", help="table: for people (default: jsonl)"
+    )
+    parser.add_argument("--with-text", action="store_true", help="repeat the message in the output")
+    parser.add_argument(
+        "--threshold",
+        action="append",
+        default=[],
+        type=_threshold,
+        metavar="CATEGORY=REVIEW[,BLOCK]",
+        help="thresholds in place of the model's, in [0, 1] or 'never'; may be repeated",
+    )
+    parser.add_argument(
+        "--max-text-bytes", type=int, default=1 << 20, metavar="N", help="refuse longer messages"
+    )
+    parser.add_argument("--fail-on-flagged", action="store_true", help="exit code 1 if a message is flagged")
+    add_classifier_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    if arguments.text and arguments.files:
+        raise UsageError("give messages with --text or FILEs, not both")
+    classifier = Classifier(
+        arguments.model,
+        policy=dict(arguments.threshold),
+        threads=arguments.threads,
+        isa=arguments.isa,
+        max_text_bytes=arguments.max_text_bytes,
+    )
+    return _Job(arguments, classifier).run()
+
+
+class _Job:
+    def __init__(self, arguments: argparse.Namespace, classifier: Classifier) -> None:
+        self._arguments = arguments
+        self._classifier = classifier
+        self._files: list[str] = arguments.files or ["-"]
+        self._output = _Output(arguments.output, self._files)
+        self._flagged = self._failed = False
+        shown = sys.stderr is not None and sys.stderr.isatty() and not self._output.isatty()
+        self._progress = Progress(_total_size(self._files), shown=shown and not arguments.text)
+        self._done_bytes = 0  # of the files before the current one
+
+    def run(self) -> int:
+        if self._arguments.text:
+            texts = iter([Record(i, text) for i, text in enumerate(self._arguments.text, 1)])
+            self._classify(Source("--text", texts, lambda: True, lambda: 0))
+        elif self._files == ["-"] and sys.stdin is not None and sys.stdin.isatty():
+            complain("reading messages from the terminal, one a line; Ctrl-D ends")
+        if not self._arguments.text:
+            for name in self._files:
+                self._classify_file(name)
+        self._progress.clear()
+        self._output.close()
+        if self._failed:
+            return ERROR
+        return FLAGGED if self._flagged and self._arguments.fail_on_flagged else OK
+
+    def _classify_file(self, name: str) -> None:
+        form = self._arguments.input_format
+        try:
+            source = open_source(
+                name,
+                format_of(name) if form == "auto" else form,
+                self._arguments.field,
+                self._classifier.max_text_bytes,
+            )
+            self._classify(source)
+            self._done_bytes += source.done()
+        except _OutputError:
+            raise
+        except MissingDependencyError as error:
+            self._fail(str(error))
+        except DataFileError as error:
+            self._fail(str(error))
+        except OSError as error:
+            self._fail(f"{name}: cannot read: {error.strerror or error}")
+
+    def _classify(self, source: Source) -> None:
+        batch: list[Record] = []
+        characters = 0
+        for record in source.records:
+            batch.append(self._checked(record))
+            characters += len(record.text)
+            if len(batch) == _BATCH or characters >= _BATCH_CHARACTERS or not source.ready():
+                self._answer(source, batch)
+                batch, characters = [], 0
+        self._answer(source, batch)
+
+    def _checked(self, record: Record) -> Record:
+        problem = problem_of(record.text, "the message", self._classifier.max_text_bytes)
+        return record if problem is None else Record(record.line, "", str(problem))
+
+    def _answer(self, source: Source, batch: list[Record]) -> None:
+        verdicts = iter(self._classifier.classify_batch([r.text for r in batch if r.error is None]))
+        lines = []
+        for record in batch:
+            if record.error is None:
+                verdict = next(verdicts)
+                self._flagged |= verdict.flagged
+                lines.append(self._line(source.name, record, verdict))
+            else:
+                self._fail(f"{source.name}:{record.line}: {record.error}")
+                lines.append(self._error_line(source.name, record))
+        self._output.write("".join(lines))
+        self._progress.add(len(batch), self._done_bytes + source.done())
+
+    def _line(self, name: str, record: Record, verdict: Verdict) -> str:
+        # What was classified, in well-formed Unicode.
+        text = _SURROGATES.sub("\ufffd", record.text) if self._arguments.with_text else None
+        if self._arguments.format == "table":
+            return _table_line(name, record, verdict, text)
+        result: dict[str, Any] = {"file": name, "line": record.line}
+        if text is not None:
+            result["text"] = text
+        result["flagged"] = verdict.flagged
+        result["action"] = verdict.action
+        result["categories"] = verdict.categories
+        # Nine digits tell any two float32 apart.
+        result["scores"] = {category: float(f"{score:.9g}") for category, score in verdict.scores.items()}
+        result["windows"] = verdict.windows
+        if verdict.repaired:
+            result["repaired"] = True
+        result["model"] = verdict.model
+        return json.dumps(result, ensure_ascii=False) + "\n"
+
+    def _error_line(self, name: str, record: Record) -> str:
+        if self._arguments.format == "table":
+            return f"{f'{name}:{record.line}':<24} error   {record.error}\n"
+        return (
+            json.dumps({"file": name, "line": record.line, "error": record.error}, ensure_ascii=False) + "\n"
+        )
+
+    def _fail(self, message: str) -> None:
+        self._failed = True
+        self._progress.clear()
+        complain(message)
+
+
+def _table_line(name: str, record: Record, verdict: Verdict, text: str | None) -> str:
+    # The category that stands for the action: the highest score among the flagged ones, if any.
+    category = max(verdict.scores, key=lambda c: (verdict.categories[c], verdict.scores[c]))
+    line = (
+        f"{f'{name}:{record.line}':<24} {verdict.action:<6}  {verdict.scores[category]:5.3f} {category:<24}"
+    )
+    if text is not None:
+        line += " " + "".join(c if c.isprintable() else " " for c in text[:100])
+    return line.rstrip() + "\n"
+
+
+def _threshold(argument: str) -> tuple[str, float | tuple[float | None, float | None] | None]:
+    """CATEGORY=REVIEW or CATEGORY=REVIEW,BLOCK; ranges are checked by the policy."""
+    category, equals, values = argument.rpartition("=")
+    try:
+        numbers = [None if value.strip() == "never" else float(value) for value in values.split(",")]
+        if not equals or len(numbers) > 2:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not of the form CATEGORY=REVIEW[,BLOCK]") from None
+    return category, numbers[0] if len(numbers) == 1 else Thresholds(*numbers)
+
+
+def _total_size(files: list[str]) -> int | None:
+    """Bytes of all files, if all are ordinary ones."""
+    if not all(map(os.path.isfile, files)):
+        return None
+    return sum(map(os.path.getsize, files))
+
+
+class _OutputError(UsageError):
+    """The output cannot be written."""
+
+
+class _Output:
+    """The output file or standard output, written without a buffer: an answered message is out at once."""
+
+    def __init__(self, path: str | None, inputs: list[str]) -> None:
+        self._name = path or "standard output"
+        self._descriptor = 1
+        if path is None:
+            return
+        if any(os.path.exists(path) and os.path.exists(i) and os.path.samefile(path, i) for i in inputs):
+            raise _OutputError(f"{path} is both input and output")
+        try:
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise self._error(error) from None
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, text: str) -> None:
+        """Writes all of it. Raises BrokenPipeError when nobody reads it any more, else _OutputError."""
+        data = memoryview(text.encode("utf-8", "surrogateescape"))
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        try:
+            while data:
+                poll.poll()  # a descriptor may have been made non-blocking by another process
+                data = data[os.write(self._descriptor, data) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise self._error(error) from None
+
+    def close(self) -> None:
+        if self._descriptor != 1:
+            try:
+                os.close(self._descriptor)
+            except OSError as error:
+                raise self._error(error) from None
+
+    def _error(self, error: OSError) -> _OutputError:
+        return _OutputError(f"{self._name}: cannot write: {error.strerror}")

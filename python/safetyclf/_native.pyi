@@ -1,0 +1,56 @@
+# The native extension, cpp/bindings/native.cpp. Private: use safetyclf.Classifier.
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+class BuildInfo(TypedDict):
+    version: str
+    isa: str
+    supported_isas: list[str]
+    compiled_isas: list[str]
+    numerics_revision: int
+    compiler: str
+    cuda: bool
+
+def build_info() -> BuildInfo: ...
+
+class Engine:
+    def __init__(self, path: str | bytes, *, threads: int, max_text_bytes: int, isa: str) -> None: ...
+    @property
+    def categories(self) -> list[tuple[str, str]]: ...
+    @property
+    def thresholds(self) -> list[tuple[float, float]]: ...
+    @property
+    def model_id(self) -> str: ...
+    @property
+    def metadata(self) -> str: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def depths(self) -> int: ...
+    # float32 (n, k), windows uint32 (n), indices of repaired texts
+    def probabilities(
+        self, texts: Sequence[str]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32], list[int]]: ...
+    def logits(
+        self, texts: Sequence[str], depth: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32], list[int]]: ...
+    # per text: probabilities, flags, action (0 allow, 1 review, 2 block), windows, repaired
+    def verdicts(
+        self, texts: Sequence[str], review: Sequence[float], block: Sequence[float]
+    ) -> list[tuple[tuple[float, ...], tuple[bool, ...], int, int, bool]]: ...
+    # float32 (windows of all texts, depths, hidden), first window of each text and their total uint32 (n + 1)
+    def pooled(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32]]: ...
+    # logit, bias, window; byte begin, byte end, weight, continues-a-word of each token of the window
+    def explain(
+        self, text: str, category: int
+    ) -> tuple[float, float, int, list[tuple[int, int, float, bool]]]: ...
+    # ids, byte begins, byte ends, row offsets of the windows
+    def tokenize(self, text: str) -> tuple[list[int], list[int], list[int], list[int]]: ...
+    def normalize(self, text: str) -> str: ...

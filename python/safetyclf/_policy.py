@@ -1,0 +1,83 @@
+"""Thresholds: the model file's, and what a caller puts in their place."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from ._errors import PolicyError
+from ._results import Thresholds
+
+Threshold: TypeAlias = float | None
+Policy: TypeAlias = Mapping[str, float | tuple[Threshold, Threshold]]
+
+_NEVER = 2.0  # as the model file says it: no probability reaches it
+
+
+def from_file(native: tuple[float, float]) -> Thresholds:
+    """Thresholds as the engine reports them."""
+    review, block = (None if value == _NEVER else value for value in native)
+    return Thresholds(review, block)
+
+
+def to_native(thresholds: Sequence[Thresholds]) -> tuple[list[float], list[float]]:
+    """Columns of review and block thresholds for the engine."""
+    review = [_NEVER if t.review is None else t.review for t in thresholds]
+    block = [_NEVER if t.block is None else t.block for t in thresholds]
+    return review, block
+
+
+def apply(
+    policy: Policy | None, defaults: Mapping[str, Thresholds], coverage: Mapping[str, str]
+) -> dict[str, Thresholds]:
+    """`defaults` with the policy's thresholds in place of theirs. Raises PolicyError."""
+    result = dict(defaults)
+    if policy is None:
+        return result
+    if not isinstance(policy, Mapping):
+        raise PolicyError(
+            f"policy must be a mapping from category to threshold(s), not {type(policy).__name__}"
+        )
+    for category, value in policy.items():
+        if category not in defaults:
+            reason = "no score: its coverage is 'none'" if category in coverage else "no such category"
+            raise PolicyError(
+                f"policy: the model has {reason}: {category!r}; scored are: {', '.join(defaults)}"
+            )
+        result[category] = _thresholds(category, value, defaults[category])
+    return result
+
+
+def _thresholds(category: str, value: object, default: Thresholds) -> Thresholds:
+    if isinstance(value, tuple | list):
+        if len(value) != 2:
+            raise PolicyError(
+                f"policy: {category!r} needs one threshold or a pair (review, block), not {value!r}"
+            )
+        review, block = _checked(category, value[0]), _checked(category, value[1])
+        if block is not None and (review is None or block < review):
+            raise PolicyError(
+                f"policy: {category!r}: the block threshold {block} is below the review threshold {review}"
+            )
+        return Thresholds(review, block)
+    review, block = _checked(category, value), default.block
+    # One number moves the review threshold; what is not even reviewed cannot be blocked.
+    if block is not None and (review is None or block < review):
+        block = review
+    return Thresholds(review, block)
+
+
+def _checked(category: str, value: object) -> Threshold:
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bool | str) or not 0 <= value <= 1:  # type: ignore[operator]
+            raise ValueError
+        # As the engine will compare it: `score >= threshold` then means the same in Python.
+        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    except (TypeError, ValueError, struct.error):
+        raise PolicyError(
+            f"policy: {category!r}: a threshold is a number in [0, 1], or None for never, not {value!r}"
+        ) from None
+    return rounded

@@ -1,0 +1,75 @@
+"""Thresholds that keep a stated false-positive rate, with a stated confidence.
+
+The rule is distribution-free. Of n held-back negatives, x may lie at or above the threshold, where x is the
+largest count whose exact one-sided upper bound (Clopper and Pearson 1934) is at most the target rate; x
+depends on n alone. The threshold is put just above the (x + 1)-th highest negative. That this order statistic is
+chosen by looking at the scores does not weaken the bound: the share of all negatives above the (x + 1)-th highest of n
+follows a beta distribution whose quantile is the same bound (Wilks 1941, tolerance limits). It holds for texts
+drawn like the negatives it was computed on, and for no others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betaincinv
+
+from .._modelfile import NEVER
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold and what it promises: in `confidence` of samples the true false-positive rate is at most
+    `bound`, which is at most the target. NEVER when the negatives are too few for the target."""
+
+    value: float
+    false_positives: int
+    bound: float
+
+
+def upper_bound(hits: int, n: int, confidence: float) -> float:
+    """Exact one-sided upper confidence bound (Clopper-Pearson) on a rate, after `hits` of `n`."""
+    return 1.0 if hits >= n else float(betaincinv(hits + 1, n - hits, confidence))
+
+
+def allowed_hits(n: int, rate: float, confidence: float) -> int:
+    """The most hits of n whose upper bound is at most `rate`; -1 if even none is too many."""
+    low, high = -1, n  # upper_bound(low) <= rate < upper_bound(high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if upper_bound(middle, n, confidence) <= rate else (low, middle)
+    return low
+
+
+def needed_negatives(rate: float, confidence: float) -> int:
+    """The fewest negatives with which a target rate can be promised at all."""
+    return int(np.ceil(np.log1p(-confidence) / np.log1p(-rate)))
+
+
+def choose_threshold(negatives: npt.NDArray[np.float32], rate: float, confidence: float) -> Threshold:
+    """The lowest threshold of few digits that keeps the rate.
+
+    Args:
+        negatives: probabilities of the held-back negatives [n], as the engine gives them.
+        rate: target false-positive rate.
+        confidence: of the bound.
+    """
+    hits = allowed_hits(len(negatives), rate, confidence)
+    if hits < 0:
+        return Threshold(NEVER, 0, upper_bound(0, len(negatives), confidence))
+    value = _above(float(np.sort(negatives)[::-1][hits]))
+    seen = int((negatives >= np.float32(value)).sum())
+    return Threshold(value, seen, upper_bound(hits, len(negatives), confidence))
+
+
+def _above(probability: float) -> float:
+    """A number of three significant digits (of it or of its distance from 1) whose single-precision form is
+    above `probability`; NEVER if there is none up to 1."""
+    distance = min(probability, 1 - probability)
+    step = 10.0 ** (np.floor(np.log10(distance)) - 2) if distance > 1e-6 else 1e-9
+    value = round(float(np.floor(probability / step) + 1) * step, 9)
+    while np.float32(value) <= np.float32(probability):
+        value = round(value + step, 9)
+    return value if value <= 1 else NEVER

@@ -1,0 +1,43 @@
+# Sourced by the other scripts: works from the repository's root, with the tools of .venv in front.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+ROOT=$PWD
+VENV=${VENV:-$ROOT/.venv}
+PATH=$VENV/bin:$PATH
+BUILD=$ROOT/build/python # CMake's folder of the package that setup.sh installs
+export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+
+# Exit status 77 means "skipped" to check.sh, as it does to automake.
+skip() {
+    echo "skipped: $*"
+    exit 77
+}
+
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+need() {
+    local tool
+    for tool in "$@"; do have "$tool" || skip "$tool is not installed"; done
+}
+
+need_setup() { [ -x "$VENV/bin/python" ] || fail "no environment in $VENV; run scripts/setup.sh first"; }
+
+# A working interpreter of that minor version ("3.12"): on PATH, or one that pyenv has.
+find_python() {
+    local candidate
+    local -a candidates=("python$1")
+    if have pyenv; then candidates+=("$(pyenv root)/versions/$1".*/bin/"python$1"); fi
+    for candidate in "${candidates[@]}"; do
+        if "$candidate" -c "import ensurepip, sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" >/dev/null 2>&1; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}

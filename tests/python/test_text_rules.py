@@ -1,0 +1,200 @@
+"""The normalisation rules: one by one, together, and what they may never do."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from text_helpers import FULL, UNLIMITED, native, pieces, read_vocabulary, tokenizer
+
+EMOJI, INVISIBLE, COMPATIBILITY, CONFUSABLES = RULES = native.known_rules()
+NORMALIZERS = {
+    rules: tokenizer(rules=list(rules), window=UNLIMITED)
+    for count in range(len(RULES) + 1)
+    for rules in itertools.combinations(RULES, count)
+}
+ALL = tuple(RULES)
+EXAMPLES = 20_000 if FULL else 400
+UNICODE = Path("/usr/share/unicode")
+
+TRICKY = (
+    "aZ1#* .'\xe9\u0301\u0430\u0440\u041a\u03bc\u03b1\u05d5\u200b\u200c\u200d\xad\u202e\u2066\ufeff\ufe0e"
+    "\ufe0f\u3164\u034f\u20e3\xa9\u2122\u2194\u2764\u263a\u2460\u24b6\uff41\uff11\uff03\uff9e\uffe3\U0001d4d1"
+    "\U0001d6c2\U0001f170\U0001f469\U0001f680\U0001f3fd\U0001f44d\U0001f1fa\U0001f1f8\U0001f3f4\U000e0067"
+    "\U000e0062\U000e007f\u4e00\u30c4"
+)
+tricky_text = st.text(
+    st.one_of(st.sampled_from(TRICKY), st.characters(exclude_categories=["Cs"])), max_size=30
+)
+
+
+def normalize(text: str, *rules: str) -> str:
+    return NORMALIZERS[rules or ALL].normalize(text.encode())[0].decode()
+
+
+def test_known_rules() -> None:
+    assert RULES == ["emoji_names/1", "strip_invisible/1", "fold_compatibility/1", "fold_confusables/1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("I \u2764\ufe0f it", "I  red heart  it"),
+        ("I \u2764 it", "I  red heart  it"),  # without its variation selector
+        ("\U0001f44d\U0001f3fd", " thumbs up: medium skin tone "),
+        ("\U0001f44d \U0001f3fd", " thumbs up   medium skin tone "),
+        ("\U0001f469\u200d\U0001f680!", " woman astronaut !"),
+        ("\U0001f469\u200d\U0001f469", " woman \u200d woman "),  # no such sequence
+        ("\U0001f469\u200b\u200d\U0001f680", " woman astronaut "),  # something invisible in between
+        ("\U0001f1fa\U0001f1f8", " flag: United States "),
+        ("\U0001f1fa\U0001f1fa\U0001f1f8", "\U0001f1fa flag: United States "),
+        ("\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", " flag: England "),
+        ("1\ufe0f\u20e3 2\u20e3", " keycap: 1   keycap: 2 "),
+        ("1 2 # * x\u20e3", "1 2 # * x"),  # a stray keycap mark goes
+        ("\xa9 \xa9\ufe0f \u2194 \u2122", "\xa9  copyright  \u2194 \u2122"),  # typographic signs stay
+        ("\U0001f171", "\U0001f171"),  # a letter: fold_compatibility/1's business
+        ("plain text", "plain text"),
+    ],
+)
+def test_emoji_names(text: str, expected: str) -> None:
+    assert normalize(text, EMOJI) == expected
+
+
+@pytest.mark.skipif(not UNICODE.is_dir(), reason="Debian package unicode-data is not installed")
+def test_every_emoji_has_its_name() -> None:
+    letters = {"\u24c2", "\U0001f170", "\U0001f171", "\U0001f17e", "\U0001f17f"}
+    count = 0
+    for line in (UNICODE / "emoji/emoji-test.txt").read_text(encoding="utf-8").splitlines():
+        match = re.fullmatch(r"([0-9A-F ]+?) *; *(?:fully-qualified|component) *# \S+ E\S+ (.+)", line)
+        if match is None or (emoji := "".join(chr(int(code, 16)) for code in match[1].split()))[0] in letters:
+            continue
+        count += 1
+        assert normalize(f"x{emoji}y", EMOJI) == f"x {match[2]} y", match[1]
+        assert normalize(f"x{emoji}y") == f"x {normalize(match[2])} y", match[1]
+    assert count > 3600
+
+
+def test_strip_invisible() -> None:
+    hidden = "\xad\u034f\u061c\u115f\u180b\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202e\u2060\u2066\u2069"
+    hidden += "\ufe0e\ufe0f\ufeff\u3164\uffa0\ufff9\U000e0001\U000e0041\U000e007f\U000e0100"
+    for character in hidden:
+        assert normalize(f"a{character}b", INVISIBLE) == "ab", hex(ord(character))
+    for character in "\t\n \xa0\u2028\u3000\u0301\u4e00\x00\x7f":
+        assert normalize(f"a{character}b", INVISIBLE) == f"a{character}b", hex(ord(character))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\uff48\uff45\uff4c\uff4c\uff4f\uff01", "hello!"),
+        ("\U0001d4f1\U0001d4ee\U0001d4f5\U0001d4f5\U0001d4f8", "hello"),
+        ("\u210b\u2115 \U0001d7d8", "HN 0"),
+        ("\u24d7\u24d8 \u2460 \u2776 \u2474", "hi 1 1 1"),
+        ("\U0001f177\U0001f178 \U0001f157 \U0001f137 \U0001f1ed", "HI H H H"),
+        ("\u1d1b\u1d07s\u1d1b", "TEsT"),
+        ("\ufb01sh \u2173", "fish iv"),
+        ("\u02b0\u1d43", "ha"),
+        ("\uff8a\uff9b\uff70", "\u30cf\u30ed\u30fc"),
+        (
+            "10\xb2 H\u2082O \xbd",
+            "10\xb2 H\u2082O \xbd",
+        ),  # exponents, indices and fractions keep their meaning
+        ("\u3297 \u32d0 \xe9 \u1e9e", "\u3297 \u32d0 \xe9 \u1e9e"),  # not Latin, or not compatibility
+    ],
+)
+def test_fold_compatibility(text: str, expected: str) -> None:
+    assert normalize(text, COMPATIBILITY) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\u0440aypal", "paypal"),
+        ("h\u0435ll\u043e w\u043erld", "hello world"),
+        ("\u041aind \u043aind", "Kind kind"),
+        ("L\u0406ON l\u0456on", "LION lion"),
+        ("\u03b1lpha", "alpha"),
+        ("\u0441\u043e\u0440\u0430", "\u0441\u043e\u0440\u0430"),  # Cyrillic only
+        ("\u03b1\u03b2\u03b3", "\u03b1\u03b2\u03b3"),
+        ("\u0441\u043e\u0440\u0430-cat", "\u0441\u043e\u0440\u0430-cat"),  # two words
+        ("\u03bcm", "\u03bcm"),
+        ("T\u30b7\u30e3\u30c4", "T\u30b7\u30e3\u30c4"),
+        ("1\u043e", "1\u043e"),  # digits have no script
+    ],
+)
+def test_fold_confusables(text: str, expected: str) -> None:
+    assert normalize(text, CONFUSABLES) == expected
+
+
+def test_rules_work_together() -> None:
+    assert normalize("p\u200b\u0430y\u200dp\uff41l") == "paypal"
+    assert normalize("\U0001f171\ufe0fest") == "Best"
+    assert normalize("b\u0435\u0301st") == "be\u0301st"
+
+
+def test_origins() -> None:
+    text = "a\U0001f44dxb\xe9\u24d2"
+    out, origins = NORMALIZERS[ALL].normalize(text.encode())
+    assert out.decode() == "a thumbs up xb\xe9c"
+    assert origins.tolist() == [0, *[1] * 11, 5, 6, 7, 7, 9, 12]
+
+
+def test_offsets_of_pieces() -> None:
+    text = "so \U0001f44d\U0001f3fd, \U0001d4f1\U0001d4ee y\xad\u043eu".encode()
+    begins_ends = [(begin, end) for _, begin, end in pieces(NORMALIZERS[ALL], [text])[0]]
+    thumb = (3, 11)
+    assert begins_ends == [(0, 2), thumb, thumb, thumb, thumb, thumb, thumb, (11, 12), (13, 21), (22, 28)]
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(text=tricky_text, rules=st.sampled_from(sorted(NORMALIZERS)))
+def test_normalize_is_idempotent(text: str, rules: tuple[str, ...]) -> None:
+    once = NORMALIZERS[rules].normalize(text.encode())[0]
+    assert NORMALIZERS[rules].normalize(once)[0] == once
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    data=st.one_of(st.binary(max_size=40), tricky_text.map(str.encode)),
+    rules=st.sampled_from(sorted(NORMALIZERS)),
+)
+def test_normalize_keeps_its_promises(data: bytes, rules: tuple[str, ...]) -> None:
+    out, origins = NORMALIZERS[rules].normalize(data)
+    out.decode()  # well-formed
+    assert len(origins) == len(out) + 1
+    assert origins[-1] == len(data)
+    assert (origins[1:] >= origins[:-1]).all()
+    if not rules:
+        assert out == data.decode(errors="replace").encode()
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    data=st.one_of(st.binary(max_size=40), tricky_text.map(str.encode)),
+    rules=st.sampled_from(sorted(NORMALIZERS)),
+)
+def test_encode_equals_normalize_then_encode(data: bytes, rules: tuple[str, ...]) -> None:
+    found = pieces(NORMALIZERS[rules], [data])[0]
+    out, origins = NORMALIZERS[rules].normalize(data)
+    plain = pieces(NORMALIZERS[()], [out])[0]
+    assert [number for number, _, _ in found] == [number for number, _, _ in plain]
+    assert [begin for _, begin, _ in found] == [origins[begin] for _, begin, _ in plain]
+    for _, begin, end in found:
+        assert begin < end <= len(data)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.text(st.characters(max_codepoint=0x7F), max_size=40))
+def test_ascii_is_left_alone(text: str) -> None:
+    assert normalize(text) == text
+
+
+def test_rules_change_what_the_model_reads() -> None:
+    plain = native.Tokenizer(read_vocabulary())
+    text = "h\u0435ll\u043e \U0001f600".encode()
+    assert plain.encode([text])[0].tolist() != NORMALIZERS[ALL].encode([text])[0].tolist()
+    assert NORMALIZERS[ALL].encode([text])[0].tolist() == plain.encode([b"hello grinning face"])[0].tolist()

@@ -1,0 +1,85 @@
+"""Checks compiled objects: instructions of newer CPUs stay inside the kernels that need them, and none fuses.
+
+usage: audit_kernels.py BUILD_FOLDER
+
+1. Objects of instruction-set files define no weak or unique symbols: the linker could keep such a copy, built
+   for a newer CPU, for the whole program.
+2. All other objects (core, bindings, scalar kernels) hold no VEX or EVEX instruction (x86-64).
+3. No object holds a fused multiply-add (docs/numerics.md, section 2).
+
+Exit status 1 when a check fails or nothing was found to check.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+TARGETS = ("safetyclf_kernels.dir", "safetyclf_core.dir", "_native.dir")
+INSTRUCTION_SET_FILE = re.compile(r"^(avx|neon_|sha256_(shani|armv8))")
+FUSED = re.compile(r"^(vf(n?m(add|sub)|maddsub|msubadd)|fn?m(add|sub)$|fml[as]$)")
+# In 64-bit mode these first bytes always begin a VEX or EVEX instruction. Prefixes that may precede them:
+VEX = {"c4", "c5", "62"}
+PREFIXES = {"26", "2e", "36", "3e", "64", "65", "67"}
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def instructions(path: Path) -> Iterator[tuple[list[str], str, str]]:
+    """Bytes, mnemonic and whole line of each instruction."""
+    for line in run("objdump", "-d", "--wide", str(path)).splitlines():
+        parts = line.split("\t")
+        if len(parts) >= 3 and parts[2].strip():
+            yield parts[1].split(), parts[2].split()[0], line
+
+
+def is_vex(code: list[str]) -> bool:
+    rest = [byte for byte in code if byte not in PREFIXES] if code[0] in PREFIXES else code
+    return bool(rest) and rest[0] in VEX
+
+
+def audit(path: Path, x86: bool) -> list[str]:
+    found = []
+    special = INSTRUCTION_SET_FILE.match(path.name) is not None
+    if special:
+        symbols = [line.split() for line in run("nm", "--defined-only", str(path)).splitlines()]
+        found += [f"weak or unique symbol: {name}" for _, kind, name in symbols if kind in "WwVvu"]
+    for code, mnemonic, line in instructions(path):
+        if FUSED.match(mnemonic):
+            found.append(f"fused multiply-add: {line.strip()}")
+        if x86 and not special and is_vex(code):
+            found.append(f"instruction beyond the baseline: {line.strip()}")
+    return found
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print(__doc__.split("\n\n")[1], file=sys.stderr)
+        return 2
+    objects = [p for p in sorted(Path(sys.argv[1]).rglob("*.o")) if any(t in p.parts for t in TARGETS)]
+    kernels = [p for p in objects if INSTRUCTION_SET_FILE.match(p.name)]
+    failed = not kernels
+    for path in objects:
+        header = run("objdump", "-f", str(path))
+        x86 = "elf64-x86-64" in header
+        if not x86 and "aarch64" not in header:
+            print(f"{path.name}: unknown architecture, or objdump lacks it")
+            failed = True
+            continue
+        problems = audit(path, x86)
+        failed |= bool(problems)
+        for problem in problems[:5]:
+            print(f"{path.name}: {problem}")
+        if len(problems) > 5:
+            print(f"{path.name}: and {len(problems) - 5} more")
+    print(f"{len(objects)} objects, {len(kernels)} of them instruction sets: {'FAILED' if failed else 'ok'}")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
