@@ -24,7 +24,9 @@ Rows = np.ndarray[Any, Any]
 @dataclass(frozen=True)
 class Setup:
     threads: int
-    latency: bool  # one text at a time: threads share an operation; otherwise each thread works on its own batches
+    latency: (
+        bool  # one text at a time: threads share an operation; otherwise each thread works on its own batches
+    )
     models: Path | None = None  # the rivals' models
     model: str | None = None  # safetyclf's model file; None: the one inside the package
     budget: int | None = None  # padded tokens per batch; None: the rival's own

@@ -33,7 +33,11 @@ class Worker:
         python: str = sys.executable,
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        environment = {**os.environ, **{name: str(threads) for name in _THREAD_VARIABLES}, **(variables or {})}
+        environment = {
+            **os.environ,
+            **{name: str(threads) for name in _THREAD_VARIABLES},
+            **(variables or {}),
+        }
         environment["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
         if isa is not None:
             environment["SAFETYCLF_ISA"] = isa

@@ -39,7 +39,9 @@ def cpu() -> dict[str, Any]:
 def slug() -> str:
     """A file name for this CPU's results."""
     about = cpu()
-    words = re.sub(r"\([^)]*\)|@.*", "", about["model"]) + f" family {about['family']} model {about['number']}"
+    words = (
+        re.sub(r"\([^)]*\)|@.*", "", about["model"]) + f" family {about['family']} model {about['number']}"
+    )
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
@@ -113,7 +115,9 @@ def deny_amx() -> None:
     argument = Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     libc = ctypes.CDLL(None, use_errno=True)
     no_new_privileges, set_seccomp, filter_mode = 38, 22, 2
-    if libc.prctl(no_new_privileges, 1, 0, 0, 0) or libc.prctl(set_seccomp, filter_mode, ctypes.byref(argument)):
+    if libc.prctl(no_new_privileges, 1, 0, 0, 0) or libc.prctl(
+        set_seccomp, filter_mode, ctypes.byref(argument)
+    ):
         raise OSError(ctypes.get_errno(), "cannot install the filter that refuses AMX")
 
 

@@ -52,7 +52,9 @@ def synthetic(count: int, seed: int = SEED) -> list[Text]:
     rng = random.Random(seed)
     bins = ((0.60, 5, 30), (0.30, 31, 119), (0.09, 120, 511), (0.01, 512, 1200))
     drawn = rng.choices(bins, weights=[share for share, _, _ in bins], k=count)
-    return [of_length(round(math.exp(rng.uniform(math.log(low), math.log(high)))), rng) for _, low, high in drawn]
+    return [
+        of_length(round(math.exp(rng.uniform(math.log(low), math.log(high)))), rng) for _, low, high in drawn
+    ]
 
 
 def load(path: Path | None, count: int) -> list[Text]:

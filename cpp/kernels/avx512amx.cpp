@@ -133,7 +133,7 @@ void gemm(const uint8_t* a, size_t m, const int8_t* packed, size_t n, size_t k, 
 const KernelTable kAvx512Amx = {
     .isa = "avx512amx",
     .activation_offset = kActivationOffset,
-    .row_block = 128,
+    .row_block = 64,
     .packed_size = dot4_size,
     .pack_weights = dot4_pack,
     .gemm = gemm,

@@ -111,6 +111,11 @@ inline float lane_sum(F32x16 v) {
         for (int i = 0; i < width; ++i) v.lane[i] += v.lane[i + width];
     return v.lane[0];
 }
+inline int32_t lane_sum_int(I32x16 v) {
+    uint32_t sum = 0;
+    for (int i = 0; i < 16; ++i) sum += (uint32_t)v.lane[i];
+    return (int32_t)sum;
+}
 inline float lane_max(F32x16 v) {
     float largest = v.lane[0];
     for (int i = 1; i < 16; ++i) largest = v.lane[i] > largest ? v.lane[i] : largest;

@@ -123,7 +123,7 @@ class Classifier:
         Takes `batch_size` texts at a time, 1 to 2**20. Raises the errors of `classify_batch`; that of a text
         comes after the verdicts of all texts before it.
         """
-        if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        if isinstance(texts, str | bytes | bytearray) or not isinstance(texts, Iterable):
             raise InvalidInputError(f"stream takes an iterable of texts, not {type(texts).__name__}")
         return self._stream(iter(texts), _checked_int("batch_size", batch_size, 1 << 20))
 

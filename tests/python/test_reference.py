@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import math
+import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from safetyclf import _modelfile
+from safetyclf._errors import InternalError
 from safetyclf.reference import ReferenceModel, arithmetic, load
 from safetyclf.reference.arithmetic import F32, Floats
 from safetyclf.reference.text import Tokenizer
@@ -244,6 +247,42 @@ def test_engine_decides_alike(expected: Expected) -> None:
         flagged, expected_action = reference.decide(row)
         assert flags == tuple(flagged.tolist())
         assert ("allow", "review", "block")[action] == expected_action
+
+
+def test_a_logit_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
+    file = TinyModel().build()
+    huge = np.zeros_like(file.tensors["heads.weight"])
+    huge[:, :, 0] = 3e38
+    path = str(tmp_path / "huge.safetensors")
+    _modelfile.write(path, replace(file, tensors={**file.tensors, "heads.weight": huge}))
+    with pytest.raises(InternalError, match="not finite"):
+        engine(path, "scalar").logits(TEXTS, file.architecture.layers)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="writes the layout of x86-64's fenv_t")
+def test_the_callers_floating_point_mode_does_not_matter(tmp_path: Path) -> None:
+    """Calls the engine with rounding towards zero, flush-to-zero and denormals-are-zero."""
+    library = ctypes.CDLL(None)
+    flush_and_truncate = 0x8000 | 0x40 | 0x6000  # bits of MXCSR
+    TinyModel().write(tmp_path / "tiny.safetensors")
+    subject = engine(str(tmp_path / "tiny.safetensors"), "")
+    plain = [subject.pooled(TEXTS)[0], subject.probabilities(TEXTS)[0]]
+
+    saved = ctypes.create_string_buffer(32)  # fenv_t of glibc and musl; its last four bytes are MXCSR
+    library.fegetenv(saved)
+    changed = ctypes.create_string_buffer(saved.raw, 32)
+    mode = int.from_bytes(saved.raw[28:], "little") | flush_and_truncate
+    changed[28:32] = mode.to_bytes(4, "little")
+    after = ctypes.create_string_buffer(32)
+    library.fesetenv(changed)
+    try:
+        found = [subject.pooled(TEXTS)[0], subject.probabilities(TEXTS)[0]]
+        library.fegetenv(after)
+    finally:
+        library.fesetenv(saved)
+    assert int.from_bytes(after.raw[28:], "little") & flush_and_truncate == flush_and_truncate, "not restored"
+    for left, right in zip(plain, found, strict=True):
+        assert_same_bits(left, right)
 
 
 def test_bundled_model() -> None:

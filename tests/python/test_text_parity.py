@@ -24,7 +24,7 @@ from text_helpers import (
 
 SAMPLE_PER_FILE = 150
 CODE_POINT_STRIDE = 1 if FULL else 41
-EXAMPLES = 20_000 if FULL else 500
+EXAMPLES = 3_000 if FULL else 500
 
 SUBJECT = tokenizer(window=UNLIMITED)
 REFERENCE = reference()

@@ -18,7 +18,7 @@ NORMALIZERS = {
     for rules in itertools.combinations(RULES, count)
 }
 ALL = tuple(RULES)
-EXAMPLES = 20_000 if FULL else 400
+EXAMPLES = 3_000 if FULL else 400
 UNICODE = Path("/usr/share/unicode")
 
 TRICKY = (

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
 
 #include "dispatch.hpp"
@@ -78,6 +79,11 @@ std::span<const std::int32_t> ids_of(const text::RaggedBatch& batch, std::size_t
 std::span<const std::uint32_t> offsets_of(const text::RaggedBatch& batch, std::size_t first_window,
                                           std::size_t windows) {
     return {batch.row_offsets.data() + first_window, windows + 1};
+}
+
+// Asked of every window: a maximum over windows would pass over a NaN.
+void require_finite(float logit) {
+    if (!std::isfinite(logit)) throw Error(ErrorCode::internal, "a logit is not finite");
 }
 
 }  // namespace
@@ -200,8 +206,10 @@ struct Classifier::Impl {
                         std::fill(s.text_logits.begin(), s.text_logits.end(),
                                   -std::numeric_limits<float>::infinity());
                         for (std::uint32_t w = 0; w < count; ++w, row += classes)
-                            for (std::size_t c = 0; c < classes; ++c)
+                            for (std::size_t c = 0; c < classes; ++c) {
+                                require_finite(row[c]);
                                 s.text_logits[c] = std::max(s.text_logits[c], row[c]);
+                            }
                         const std::size_t text = first + unit.first + t;
                         if (!windows.empty()) windows[text] = count;
                         emit(text, s.text_logits);
@@ -273,6 +281,7 @@ void Classifier::probabilities(Texts texts, std::span<float> probabilities, std:
     const std::size_t classes = impl_->category_count();
     if (classes == 0 || impl_->model->policy.categories() != classes)
         throw Error(ErrorCode::invalid_argument, "this model file has no calibrated heads: nothing to score");
+    const engine::FloatingPointMode mode;  // also for the calibration, which runs here
     impl_->logits(texts, depths() - 1, windows, stop, [&](std::size_t text, const std::vector<float>& row) {
         impl_->model->policy.calibrate(row, probabilities.subspan(text * classes, classes));
     });
@@ -330,6 +339,7 @@ Explanation Classifier::explain(std::string_view text, std::size_t category, con
         float logit;
         model.table->dot_rows(ws->pooled, 1, weight, 1, hidden, &logit);
         logit += out.bias;
+        require_finite(logit);
         if (logit > out.logit) {
             out.logit = logit;
             out.window = static_cast<std::uint32_t>(w);

@@ -156,7 +156,7 @@ Architecture read_architecture(const Container& container) {
     a.layers = fields.integer("layers", 1, kMaxLayers);
     a.heads = fields.integer("heads", 1, kMaxInteger);
     a.intermediate = fields.integer("intermediate", 1, kMaxInteger);
-    a.positions = fields.integer("positions", 1, kMaxInteger);
+    a.positions = fields.integer("positions", 1, kernels::kMaxReduction);  // attention sums over a window
     a.vocabulary = fields.integer("vocabulary", 1, kMaxInteger);
     for (const auto& [key, size] : {std::pair{"hidden", a.hidden}, {"intermediate", a.intermediate}}) {
         if (size % 64 != 0) fields.bad(key, "is no multiple of 64");
@@ -313,10 +313,16 @@ std::string tensor_lines(const Container& container, bool decision) {
     return lines;
 }
 
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+constexpr bool kCompareHashes = false;  // a fuzzer cannot guess a hash and would never get further
+#else
+constexpr bool kCompareHashes = true;
+#endif
+
 void check_hash(const Container& container, std::string_view key, const std::string& text) {
     const std::string& stated = metadata(container, key);
     if (!is_sha256(stated)) fail("metadata " + std::string(key) + " is not 64 lower-case hex digits");
-    if (stated != sha256(text)) {
+    if (kCompareHashes && stated != sha256(text)) {
         fail(std::string(key) + " does not match the content: the file is damaged or was edited");
     }
 }

@@ -15,6 +15,7 @@ from typing import Any
 from .._errors import SafetyclfError
 from . import classify, convert, export, info, train
 from ._common import BUG, CLOSED_PIPE, ERROR, INTERRUPTED, UsageError, complain
+from ._output import Output
 
 _COMMANDS = (classify, info, convert, train, export)
 
@@ -26,7 +27,8 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, help="show version, model and instruction set")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        parser.exit(message=info.version_line() + "\n")
+        Output().write(info.version_line() + "\n")
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Who read our output has seen enough. Python flushes at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return CLOSED_PIPE
-    except (SafetyclfError, UsageError) as error:
+    except (SafetyclfError, UsageError, OSError) as error:
         complain(f"error: {error}")
         return ERROR
     except Exception:

@@ -37,7 +37,7 @@ class Record(NamedTuple):
 class Source(NamedTuple):
     """One input."""
 
-    name: str
+    name: str  # for people and JSON: of a file name that is not UTF-8 the bad bytes are replaced
     records: Iterator[Record]
     ready: Callable[[], bool]  # whether the next record can be had without waiting for the input
     done: Callable[[], int]  # bytes read so far
@@ -68,7 +68,11 @@ def open_source(name: str, form: Format, field: str, max_text_bytes: int) -> Sou
         records = _jsonl_records(lines, field)
     else:
         records = _csv_records(name, lines, field, longest)
-    return Source(name, records, lines.ready, lines.done)
+    return Source(_shown(name), records, lines.ready, lines.done)
+
+
+def _shown(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 class LineReader:
@@ -157,7 +161,7 @@ def _record(line: int, read: Callable[..., str], *arguments: Any) -> Record:
 
 def _decode(line: bytes | int) -> str:
     if isinstance(line, int):
-        raise _UnreadableError(f"the line is too long: {line} bytes")
+        raise _UnreadableError(f"the line is too long: {line} bytes (see --max-text-bytes)")
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -286,4 +290,4 @@ def _parquet(name: str, field: str) -> Source:
         except pyarrow.ArrowException as error:
             raise DataFileError(f"{name}: after row {row}: not a readable Parquet file: {error}") from None
 
-    return Source(name, records(), lambda: True, lambda: done)
+    return Source(_shown(name), records(), lambda: True, lambda: done)

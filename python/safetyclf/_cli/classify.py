@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import re
-import select
 import sys
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from .._results import Thresholds, Verdict
 from .._texts import problem_of
 from ._common import ERROR, FLAGGED, OK, Subparsers, UsageError, add_classifier_options, complain
 from ._inputs import Record, Source, format_of, open_source
+from ._output import Output, OutputError
 from ._progress import Progress
 
 _BATCH: Final = 512  # messages
@@ -83,7 +83,7 @@ class _Job:
         self._arguments = arguments
         self._classifier = classifier
         self._files: list[str] = arguments.files or ["-"]
-        self._output = _Output(arguments.output, self._files)
+        self._output = Output(arguments.output, self._files)
         self._flagged = self._failed = False
         shown = sys.stderr is not None and sys.stderr.isatty() and not self._output.isatty()
         self._progress = Progress(_total_size(self._files), shown=shown and not arguments.text)
@@ -115,11 +115,9 @@ class _Job:
             )
             self._classify(source)
             self._done_bytes += source.done()
-        except _OutputError:
+        except (OutputError, BrokenPipeError):
             raise
-        except MissingDependencyError as error:
-            self._fail(str(error))
-        except DataFileError as error:
+        except (DataFileError, MissingDependencyError) as error:
             self._fail(str(error))
         except OSError as error:
             self._fail(f"{name}: cannot read: {error.strerror or error}")
@@ -213,50 +211,3 @@ def _total_size(files: list[str]) -> int | None:
     if not all(map(os.path.isfile, files)):
         return None
     return sum(map(os.path.getsize, files))
-
-
-class _OutputError(UsageError):
-    """The output cannot be written."""
-
-
-class _Output:
-    """The output file or standard output, written without a buffer: an answered message is out at once."""
-
-    def __init__(self, path: str | None, inputs: list[str]) -> None:
-        self._name = path or "standard output"
-        self._descriptor = 1
-        if path is None:
-            return
-        if any(os.path.exists(path) and os.path.exists(i) and os.path.samefile(path, i) for i in inputs):
-            raise _OutputError(f"{path} is both input and output")
-        try:
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise self._error(error) from None
-
-    def isatty(self) -> bool:
-        return os.isatty(self._descriptor)
-
-    def write(self, text: str) -> None:
-        """Writes all of it. Raises BrokenPipeError when nobody reads it any more, else _OutputError."""
-        data = memoryview(text.encode("utf-8", "surrogateescape"))
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
-        try:
-            while data:
-                poll.poll()  # a descriptor may have been made non-blocking by another process
-                data = data[os.write(self._descriptor, data) :]
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise self._error(error) from None
-
-    def close(self) -> None:
-        if self._descriptor != 1:
-            try:
-                os.close(self._descriptor)
-            except OSError as error:
-                raise self._error(error) from None
-
-    def _error(self, error: OSError) -> _OutputError:
-        return _OutputError(f"{self._name}: cannot write: {error.strerror}")

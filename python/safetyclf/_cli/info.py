@@ -10,6 +10,7 @@ from .._classifier import Classifier
 from .._errors import SafetyclfError
 from .._native import build_info
 from ._common import OK, Subparsers, add_classifier_options
+from ._output import Output
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -28,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     classifier = Classifier(arguments.model, threads=arguments.threads, isa=arguments.isa)
     info = classifier.info()
-    print(json.dumps(info, indent=2, ensure_ascii=False) if arguments.json else _text(info), flush=True)
+    text = json.dumps(info, indent=2, ensure_ascii=False) if arguments.json else _text(info)
+    Output().write(text + "\n")
     return OK
 
 

@@ -7,13 +7,12 @@ import importlib.util
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from .._errors import InvalidArgumentError, ModelFileError
+from ._common import OK, Subparsers, UsageError
 
 
-def add_parser(subparsers: Any) -> None:
-    """Adds the command to an argparse subparsers object."""
+def add_parser(subparsers: Subparsers) -> None:
+    """Registers the command."""
     parser = subparsers.add_parser(
         "train",
         help="fit a model file on labelled text",
@@ -48,17 +47,15 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; returns the exit code. Raises SafetyclfError."""
+    """Runs the command."""
     if not args.heads_only:
-        raise InvalidArgumentError(
-            "this version trains heads on a frozen encoder only: give --heads-only (full fine-tuning is not in it)"
-        )
+        raise UsageError("full fine-tuning is not in this version: give --heads-only (a frozen encoder)")
     if args.threads < 0:
-        raise InvalidArgumentError(f"--threads must be at least 0, not {args.threads}")
+        raise UsageError(f"--threads must be at least 0, not {args.threads}")
     needed = ["scipy"] + (["tomli"] if sys.version_info < (3, 11) else [])
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        raise InvalidArgumentError(f"training needs {', '.join(missing)}: pip install 'safetyclf[train]'")
+        raise UsageError(f"training needs {', '.join(missing)}: pip install 'safetyclf[train]'")
     from ..train import DEFAULT_CONFIG, load_config, model_card, train_heads
 
     started = time.monotonic()
@@ -77,9 +74,6 @@ def run(args: argparse.Namespace) -> int:
         report=report,
     )
     if args.card:
-        try:
-            Path(args.card).write_text(model_card(file), encoding="utf-8")
-        except OSError as error:
-            raise ModelFileError(f"{args.card}: cannot write the card: {error.strerror or error}") from error
+        Path(args.card).write_text(model_card(file), encoding="utf-8")
     report(f"wrote {args.output}: {file.id}")
-    return 0
+    return OK

@@ -1,9 +1,9 @@
 """Curves from logits to probabilities, as the knots that the model file stores.
 
 Isotonic regression follows whatever shape the data have, but needs data: with few positives its steps are
-noise, and Platt's two-parameter sigmoid is the better estimate (Niculescu-Mizil and Caruana 2005). Both end as
-knots of a curve that rises strictly between the lowest and the highest logit seen, so that calibration keeps
-the order of scores and a threshold on probabilities is one on logits.
+noise, and Platt's two-parameter sigmoid is the better estimate (Niculescu-Mizil and Caruana 2005). Both end
+as knots of a curve that rises strictly between the lowest and the highest logit seen, so that calibration
+keeps the order of scores and a threshold on probabilities is one on logits.
 """
 
 from __future__ import annotations
@@ -125,8 +125,7 @@ def _thin(rows: Floats, hits: Floats, max_steps: int) -> tuple[Floats, Floats]:
 
 
 def _as_curve(method: str, knots: Floats, probabilities: Floats) -> Curve:
-    """Single precision, where neighbouring knots may coincide: the first of equal logits stays, and
-    probabilities that do not rise are dropped."""
+    """In single precision neighbouring knots may coincide: only those stay that rise in both numbers."""
     logit, probability = knots.astype(np.float32), probabilities.astype(np.float32)
     kept = [0]
     for i in range(1, len(logit)):

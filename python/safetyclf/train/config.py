@@ -65,8 +65,7 @@ class WeightsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
-    """What is tried on the selection rows. Every combination of `reference_factor` and `positive_exponent`
-    is fitted with each `l2`."""
+    """What is tried on the selection rows: every combination of the three."""
 
     l2: tuple[float, ...] = (1e-4,)
     reference_factor: tuple[float, ...] = (1.0,)

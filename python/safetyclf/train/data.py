@@ -52,6 +52,10 @@ class Dataset:
         """Indices of the rows of a split, ascending."""
         return np.flatnonzero(self.split == split)
 
+    def texts_of(self, rows: npt.NDArray[np.int64]) -> list[str]:
+        """The texts of these rows."""
+        return [self.texts[i] for i in rows.tolist()]
+
 
 @dataclass
 class _Row:
@@ -100,6 +104,7 @@ def read_dataset(root: Path, config: TrainingConfig, sample: float = 1.0) -> Dat
     sources = tuple(sorted({row.source for row in kept}))
     index = {name: i for i, name in enumerate(sources)}
     labels = np.array([row.labels for row in kept], np.int8).reshape(len(kept), len(config.scored))
+    _apply_families(labels, config.scored)
     labels[labels == _CONTRADICTED] = UNKNOWN
     source = np.array([index[row.source] for row in kept], np.int32)
     split_array = np.array(splits, np.uint8)
@@ -144,6 +149,22 @@ def _join(old: _Row, new: _Row) -> _Row:
     return _Row(old.text, labels, old.source, official, old.group)
 
 
+def _families(categories: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(child, parent): a child's 1 implies its parent's, a parent's 0 its children's."""
+    parents = [(name, name.rpartition("/")[0]) for name in categories]
+    return [(child, parent) for child, parent in parents if parent in categories]
+
+
+def _apply_families(labels: npt.NDArray[np.int8], scored: tuple[str, ...]) -> None:
+    """Fills in what children and parents imply; copies of a text that contradict each other there are unknown."""
+    for child_name, parent_name in _families(scored):
+        child, parent = labels[:, scored.index(child_name)], labels[:, scored.index(parent_name)]
+        contradicted = (child == 1) & (parent == 0)
+        child[contradicted] = parent[contradicted] = _CONTRADICTED
+        parent[(child == 1) & (parent == UNKNOWN)] = 1
+        child[(parent == 0) & (child == UNKNOWN)] = 0
+
+
 def _read_file(path: Path, group: int, config: TrainingConfig) -> Iterator[_Row]:
     parse = _Parser(config)
     number = 0
@@ -156,7 +177,7 @@ def _read_file(path: Path, group: int, config: TrainingConfig) -> Iterator[_Row]
         raise DataFileError(f"{path}: after line {number}: cannot read: {error}") from error
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
@@ -164,13 +185,7 @@ class _Parser:
     def __init__(self, config: TrainingConfig) -> None:
         self.categories = config.categories
         self.scored = config.scored
-        # (child, parent) columns; parents come before their children nowhere else than here.
-        self.families = [
-            (child, parent)
-            for child in self.categories
-            for parent in self.categories
-            if "/" in child and child.rsplit("/", 1)[0] == parent
-        ]
+        self.families = _families(config.categories)
 
     def __call__(self, line: bytes, group: int, place: str) -> _Row:
         def require(condition: bool, message: str) -> None:
@@ -198,9 +213,7 @@ class _Parser:
                 type(label) is int and label in (0, 1), f"label of {category!r} must be 0 or 1, not {label!r}"
             )
         for child, parent in self.families:
-            if labels.get(child) == 1:
-                require(labels.setdefault(parent, 1) == 1, f"{child!r} is 1 but {parent!r} is 0")
-            elif labels.get(parent) == 0:
-                labels.setdefault(child, 0)
+            contradicted = labels.get(child) == 1 and labels.get(parent) == 0
+            require(not contradicted, f"{child!r} is 1 but {parent!r} is 0")
         row = [labels.get(category, UNKNOWN) for category in self.scored]
         return _Row(text, row, source, -1 if split is None else _OFFICIAL[split], group)

@@ -28,9 +28,11 @@ def evaluate(
 
     Args:
         categories: names of the C columns.
-        probabilities, logits: [n, C].
+        probabilities: [n, C].
+        logits: [n, C].
         labels: int8 [n, C]; unknown labels are left out, category by category.
-        review, block: thresholds [C].
+        review: thresholds [C].
+        block: thresholds [C].
     """
     result: dict[str, dict[str, Any]] = {}
     for c, name in enumerate(categories):

@@ -44,8 +44,10 @@ class Features:
 def compute_features(
     engine: Engine, weights_sha256: str, texts: Sequence[str], cache: Path, report: Callable[[str], None]
 ) -> Features:
-    """Features of `texts`, from the cache where they are there. Needs about 5.4 kB of memory a text for the
-    default encoder."""
+    """Features of `texts`, from the cache where they are there.
+
+    Needs about 5.4 kB of memory and of disk a text for the default encoder.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     pooled: list[npt.NDArray[np.float16]] = []
     counts: list[npt.NDArray[np.int64]] = []
@@ -81,12 +83,13 @@ def _chunk_name(weights_sha256: str, texts: Sequence[str]) -> str:
 def _compute(engine: Engine, texts: Sequence[str]) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]]:
     pooled, offsets = engine.pooled(list(texts))
     by_depth = np.ascontiguousarray(pooled.transpose(1, 0, 2), np.float16)
-    return by_depth, np.diff(offsets.astype(np.int64))
+    counts: npt.NDArray[np.int64] = np.diff(offsets).astype(np.int64)
+    return by_depth, counts
 
 
 def _load(path: Path) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]] | None:
     try:
-        with np.load(path) as file:
+        with path.open("rb") as stream, np.load(stream) as file:
             return file["pooled"], file["counts"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # absent, or not ours: it is made again

@@ -27,7 +27,8 @@ class Heads:
 
     def logits(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """float32 [n, C] of features float32 [n, hidden]."""
-        return x @ self.weight.T + self.bias
+        z: npt.NDArray[np.float32] = x @ self.weight.T + self.bias
+        return z
 
 
 def cell_weights(
@@ -45,7 +46,8 @@ def cell_weights(
     if not (above > 0).all() or not (below > 0).all():
         raise ValueError("a category lacks positives or negatives")
     weights *= np.where(positive, (below / above) ** positive_exponent, 1.0)
-    return (weights / weights.sum(axis=0)).astype(np.float32)
+    normalised: npt.NDArray[np.float32] = (weights / weights.sum(axis=0)).astype(np.float32)
+    return normalised
 
 
 def fit_heads(

@@ -1,5 +1,8 @@
-"""Measures of ranking and calibration for one category. Labels are 1 or 0; rows of unknown label are left out
-by the caller. A measure that the rows cannot support (no positives or no negatives) is NaN."""
+"""Measures of ranking and calibration for one category.
+
+Labels are 1 or 0; the caller leaves out rows of unknown label. A measure that the rows cannot support (no
+positives or no negatives) is NaN.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def average_precision(scores: Floats, labels: Labels) -> float:
 
 
 def recall_at_rate(scores: Floats, labels: Labels, rate: float) -> float:
-    """Highest share of positives at or above a threshold that at most the share `rate` of negatives reaches."""
+    """Highest recall of a threshold that at most the share `rate` of the negatives reaches."""
     _, positives, negatives = _sides(labels)
     if not positives or not negatives:
         return float("nan")

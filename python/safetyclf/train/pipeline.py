@@ -1,4 +1,4 @@
-"""The training run: data -> encoder -> features -> heads -> calibration -> thresholds -> evaluation -> file."""
+"""The training run: data, encoder, features, heads, calibration, thresholds, evaluation, file."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def train_heads(
     weights = base.file.weights_sha256()
     engine = Engine(str(base.path), threads=threads, max_text_bytes=MAX_TEXT_BYTES, isa="")
     rows = np.flatnonzero((dataset.split == TRAIN) | (dataset.split == SELECTION))
-    features = compute_features(engine, weights, [dataset.texts[i] for i in rows], cache, report)
+    features = compute_features(engine, weights, dataset.texts_of(rows), cache, report)
     trainer = Trainer(dataset, features, rows, config)
     recipe = trainer.choose(report)
     report(f"selection: reference_factor {recipe.reference_factor:g}, l2 {dict(_named(config, recipe.l2))}")
@@ -145,7 +145,7 @@ def _encoder(source: Path, dataset: Dataset, config: TrainingConfig, cache: Path
         return _Encoder(source, _modelfile.read(source))
     rows = dataset.rows(TRAIN)
     step = max(1, len(rows) // config.encoder.calibration_texts)
-    texts = [dataset.texts[i] for i in rows[::step][: config.encoder.calibration_texts]]
+    texts = dataset.texts_of(rows[::step][: config.encoder.calibration_texts])
     report(f"encoder: converting {source.name} with {len(texts)} training texts")
     path = cache / "encoder.safetensors"
     info = config.model
@@ -162,7 +162,7 @@ def _encoder(source: Path, dataset: Dataset, config: TrainingConfig, cache: Path
 
 
 def _check_counts(dataset: Dataset, config: TrainingConfig) -> None:
-    """Refuses categories that cannot be trained, calibrated or given a review threshold, before hours pass."""
+    """Refuses categories that cannot be trained or calibrated, before the long part begins."""
     negatives = needed_negatives(config.thresholds.review_rate, config.thresholds.confidence)
     needs = {
         TRAIN: (config.calibration.min_positives, config.calibration.min_positives),
@@ -212,7 +212,7 @@ class _Scorer:
     def __call__(self, dataset: Dataset, rows: npt.NDArray[np.int64]) -> Floats:
         parts: list[Floats] = []
         for begin in range(0, len(rows), BATCH_TEXTS):
-            texts = [dataset.texts[i] for i in rows[begin : begin + BATCH_TEXTS]]
+            texts = dataset.texts_of(rows[begin : begin + BATCH_TEXTS])
             parts.append(self.engine.logits(texts, self.depth)[0])
             self.report(f"engine: {begin + len(texts)}/{len(rows)} held-back texts")
         return np.concatenate(parts)
@@ -233,7 +233,7 @@ def _decide(
         curve = fit_curve(x, y, config.calibration)
         p = curve(x)
         statement: dict[str, Any] = {
-            "rule": "the false-positive rate is at most `bound` with probability `confidence` (exact, one-sided)",
+            "rule": "false-positive rate at most `bound` with probability `confidence` (exact, one-sided)",
             "set": "calibration rows of the training data",
             "data_sha256": dataset.sha256,
             "negatives": int((y == 0).sum()),

@@ -1,4 +1,4 @@
-"""From a dataset and its features to heads: weights of rows, choice of recipe on the selection rows, all depths."""
+"""Weights of rows, choice of the recipe on the selection rows, and the heads of all depths."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Trainer:
     def __init__(
         self, dataset: Dataset, features: Features, rows: npt.NDArray[np.int64], config: TrainingConfig
     ):
-        """`features` are those of the texts `rows` of `dataset`, which hold the training and selection rows."""
+        """`features` are those of the texts `rows` of `dataset`: its training and selection rows."""
         self.dataset, self.features, self.config = dataset, features, config
         self.rows = rows
         of_window = features.text_of_window()
@@ -55,7 +55,7 @@ class Trainer:
         self.selected = np.flatnonzero((split == SELECTION) & trusted)
 
     def choose(self, report: Callable[[str], None]) -> Recipe:
-        """Tries every combination of the configuration at full depth; the best mean average precision wins."""
+        """Tries every combination at full depth; the best mean average precision wins."""
         grid = self.config.selection
         depth = len(self.features.pooled) - 1
         x = self._matrix(depth)
@@ -107,7 +107,7 @@ class Trainer:
         )
 
     def row_weights(self, reference_factor: float) -> npt.NDArray[np.float64]:
-        """Weight of each text of `rows`: that of its source, as DATA and configuration ask for."""
+        """Weight of each text of `rows`: the factor of its kind, less for each text of a large source."""
         config, dataset = self.config, self.dataset
         source = dataset.source[self.rows]
         size = np.bincount(source[dataset.split[self.rows] == TRAIN], minlength=len(dataset.sources))
@@ -118,7 +118,8 @@ class Trainer:
         return weight[source]
 
     def _matrix(self, depth: int) -> npt.NDArray[np.float32]:
-        return self.features.pooled[depth][self.train_windows].astype(np.float32)
+        x: npt.NDArray[np.float32] = self.features.pooled[depth][self.train_windows].astype(np.float32)
+        return x
 
     def _fit(
         self, x: npt.NDArray[np.float32], factor: float, exponent: float, l2: npt.NDArray[np.float64]

@@ -2,10 +2,10 @@
 
 The rule is distribution-free. Of n held-back negatives, x may lie at or above the threshold, where x is the
 largest count whose exact one-sided upper bound (Clopper and Pearson 1934) is at most the target rate; x
-depends on n alone. The threshold is put just above the (x + 1)-th highest negative. That this order statistic is
-chosen by looking at the scores does not weaken the bound: the share of all negatives above the (x + 1)-th highest of n
-follows a beta distribution whose quantile is the same bound (Wilks 1941, tolerance limits). It holds for texts
-drawn like the negatives it was computed on, and for no others.
+depends on n alone. The threshold is put just above the (x + 1)-th highest negative. That this order statistic
+is chosen by looking at the scores does not weaken the bound: the share of all negatives above it follows a
+beta distribution whose quantile is the same bound (Wilks 1941, tolerance limits). It holds for texts drawn
+like the negatives it was computed on, and for no others.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from .._modelfile import NEVER
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold and what it promises: in `confidence` of samples the true false-positive rate is at most
-    `bound`, which is at most the target. NEVER when the negatives are too few for the target."""
+    """A threshold and what it promises.
+
+    With the confidence asked for, the true false-positive rate is at most `bound`, which is at most the
+    target. `value` is NEVER when the negatives are too few for that.
+    """
 
     value: float
     false_positives: int
@@ -65,8 +68,10 @@ def choose_threshold(negatives: npt.NDArray[np.float32], rate: float, confidence
 
 
 def _above(probability: float) -> float:
-    """A number of three significant digits (of it or of its distance from 1) whose single-precision form is
-    above `probability`; NEVER if there is none up to 1."""
+    """A number just above `probability` in single precision; NEVER if there is none up to 1.
+
+    It has three significant digits, or its distance from 1 has.
+    """
     distance = min(probability, 1 - probability)
     step = 10.0 ** (np.floor(np.log10(distance)) - 2) if distance > 1e-6 else 1e-9
     value = round(float(np.floor(probability / step) + 1) * step, 9)
