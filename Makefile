@@ -20,7 +20,7 @@ lint: ## clang-format, ruff and mypy, without changing anything
 fuzz: ## Each libFuzzer target for FUZZ_SECONDS (60)
 	@bash scripts/fuzz.sh
 
-bench: setup ## The benchmarks of benchmarks/README.md
+bench: setup ## Kernels and end to end on this machine (rivals: benchmarks/README.md)
 	@bash scripts/bench.sh
 
 wheel: ## A wheel for this machine in dist/

@@ -1,8 +1,9 @@
 """safetyclf and its rivals behind one interface: a list of str in, one row of scores per text out.
 
-Each rival runs the same encoder in its own runtime, tokenised by Hugging Face `tokenizers`, at most 512 tokens a text, with texts
-sorted by length and cut into batches by a budget of padded tokens. Models: the folder that `../shared/peers/bench_peers.py export`
-fills. Runtimes are imported where they are used: each worker process loads one of them.
+Each rival runs the same encoder in its own runtime, tokenised by Hugging Face `tokenizers`, at most 512
+tokens a text, with texts sorted by length and cut into batches by a budget of padded tokens. Models: the
+folder that `../shared/peers/bench_peers.py export` fills. Runtimes are imported where they are used: each
+worker process loads one of them.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Safetyclf:
         self._classifier = safetyclf.Classifier(setup.model, threads=setup.threads)
 
     def score(self, texts: Sequence[str]) -> Rows:
-        return self._classifier.scores(texts)
+        scores: Rows = self._classifier.scores(texts)
+        return scores
 
     def about(self) -> dict[str, Any]:
         info = self._classifier.info()

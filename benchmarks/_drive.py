@@ -1,4 +1,4 @@
-"""Starts contestants in processes of their own and lets them work in turn, so that whatever else the machine does meets all alike."""
+"""Runs contestants in processes of their own, in turn: what else the machine does then meets all alike."""
 
 from __future__ import annotations
 
@@ -88,10 +88,13 @@ class Worker:
 def interleave(
     start: Mapping[str, Callable[[], Worker]],
     texts: Sequence[str],
-    step: Callable[[Worker], Any],
+    request: dict[str, Any],
     rounds: int,
 ) -> tuple[dict[str, list[Any]], dict[str, dict[str, Any]]]:
-    """Loads every contestant, then lets each do `step` once per round. Returns the steps' answers and what each says of itself."""
+    """Loads every contestant, then asks each for `request` once per round.
+
+    Returns the answers and what each contestant says of itself.
+    """
     answers: dict[str, list[Any]] = {name: [] for name in start}
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
@@ -102,7 +105,7 @@ def interleave(
         for number in range(rounds):
             for name, worker in workers.items():
                 progress(f"round {number + 1} of {rounds}: {name}")
-                answers[name].append(step(worker))
+                answers[name].append(worker.ask(request))
         about = {name: worker.ask({"do": "about"}) for name, worker in workers.items()}
     progress("")
     return answers, about
@@ -134,7 +137,7 @@ def throughput(rounds: list[dict[str, float]], texts: int, tokens: int, threads:
 
 
 def ratios(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> dict[str, Any]:
-    """How many times as fast we are: medians over rounds of time against time in the same round, and the range."""
+    """How many times as fast we are: time against time in the same round, median and range."""
     wall = [t["wall"] / o["wall"] for o, t in zip(ours, theirs, strict=True)]
     cpu = [t["cpu"] / o["cpu"] for o, t in zip(ours, theirs, strict=True)]
     return {

@@ -24,7 +24,7 @@ _TILE_DATA = 1 << 18
 def cpu() -> dict[str, Any]:
     """Model, relevant flags and number of cores."""
     text = Path("/proc/cpuinfo").read_text()
-    fields = dict(re.findall(r"^([^\t:]+?)\s*:\s*(.*)$", text.split("\n\n")[0], re.MULTILINE))
+    fields: dict[str, str] = dict(re.findall(r"^([^\t:]+?)\s*:\s*(.*)$", text.split("\n\n")[0], re.MULTILINE))
     flags = fields.get("flags", fields.get("Features", "")).split()
     return {
         "model": fields.get("model name", platform.machine()),
@@ -49,9 +49,10 @@ def commit() -> str:
     """The commit of the tree, "+changes" where the tree differs from it; "unknown" outside one."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
+        done = subprocess.run(
             ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        )
+        return done.stdout.strip()
 
     try:
         return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
@@ -84,8 +85,9 @@ def pin(threads: int) -> None:
 def deny_amx() -> None:
     """Makes the kernel refuse AMX to this process and its children.
 
-    The tile registers need a permission that a process requests; a seccomp filter answers that one request with EPERM. This binds
-    every library alike, has no effect on other instructions, and leaves AVX-512 with VNNI and BF16.
+    The tile registers need a permission that a process requests; a seccomp filter answers that one request
+    with EPERM. This binds every library alike and leaves all other instructions, AVX-512 with VNNI and BF16
+    among them.
     """
     if platform.machine() != "x86_64":
         return

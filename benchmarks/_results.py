@@ -1,4 +1,4 @@
-"""The results file of one CPU: `results/<cpu>.json`. Each benchmark replaces its own entries; `tables.py` prints them."""
+"""The results file of one CPU: a benchmark replaces its own entries, `tables.py` prints all of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Texts to measure on: a file of real ones where there is one, or synthetic ones with the same mix of lengths.
+"""Texts to measure on: a file of real ones where there is one, or synthetic ones with a like mix of lengths.
 
-A workload file has one JSON object a line: `text`, and `ntok_uncapped`, its length in WordPiece tokens with [CLS] and [SEP].
+A workload file has one JSON object a line: `text`, and `ntok_uncapped`, its length in WordPiece tokens with
+[CLS] and [SEP].
 """
 
 from __future__ import annotations
@@ -13,23 +14,25 @@ from pathlib import Path
 
 SEED = 20261121
 # Whole entries of BERT's uncased vocabulary, so that a text's length in tokens is known without a tokenizer.
-WORDS = tuple(
-    "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they "
-    "which one you were all her she there would their we him been has when who will no more if out so up said "
-    "what its about than into them can only other time new some could these two may first then do any like my "
-    "now over such our man me even most made after also did many before must through years where much your way "
-    "well down should because each just those people how too little state good very make world still see own "
-    "work men day get here old life both between being under three never know same last another while us off "
-    "might great go come since against right came take used himself few house use place during without again "
-    "home around small however found part school every don general does got united left number war until always "
-    "away something fact water less public put think almost hand enough far took head yet better set told "
-    "nothing night end why didn find going look asked later knew point next program city business give group "
-    "toward young days let room side social given present several order national possible rather second face "
-    "per among form important often things looked early white case large big need four within felt along "
-    "children saw best church ever least power development light thing seemed family interest want members "
-    "mind country area others done turned although open service certain kind problem began different door thus "
-    "help sense means whole matter letter friend music garden river table paper coffee train street morning".split()
-)
+_WORDS = """
+the of and to in a is that for it as was with be by on not he his but at are this have from or had
+an they which one you were all her she there would their we him been has when who will no more if
+out so up said what its about than into them can only other time new some could these two may first
+then do any like my now over such our man me even most made after also did many before must through
+years where much your way well down should because each just those people how too little state good
+very make world still see own work men day get here old life both between being under three never
+know same last another while us off might great go come since against right came take used himself
+few house use place during without again home around small however found part school every don
+general does got united left number war until always away something fact water less public put think
+almost hand enough far took head yet better set told nothing night end why didn find going look
+asked later knew point next program city business give group toward young days let room side social
+given present several order national possible rather second face per among form important often
+things looked early white case large big need four within felt along children saw best church ever
+least power development light thing seemed family interest want members mind country area others
+done turned although open service certain kind problem began different door thus help sense means
+whole matter letter friend music garden river table paper coffee train street morning
+"""
+WORDS = tuple(_WORDS.split())
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def of_length(tokens: int, rng: random.Random) -> Text:
 
 
 def synthetic(count: int, seed: int = SEED) -> list[Text]:
-    """Six texts in ten of 5-30 tokens, three of 31-119, nearly one of 120-511, one in a hundred longer than one window.
+    """Six texts in ten of 5-30 tokens, three of 31-119, nearly one of 120-511, the rest longer.
 
     Within these ranges short texts are likelier: lengths are even on a logarithmic scale.
     """

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import _machine
 import _results
 import corpora
 from _drive import Worker, interleave, latency, throughput
@@ -32,14 +31,17 @@ GREETING = "you are a wonderful person, have a nice day"
 
 FIRST_VERDICT = """
 import time
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 import safetyclf
 imported = time.perf_counter()
 classifier = safetyclf.Classifier({model!r})
 loaded = time.perf_counter()
 classifier.classify({text!r})
-print(imported - start, loaded - imported, time.perf_counter() - loaded)
+end, cpu = time.perf_counter(), time.process_time() - cpu
+print(imported - start, loaded - imported, end - loaded, end - start, cpu)
 """
+
+FIRST_VERDICT_PARTS = ("import", "load", "first_verdict", "import_load_first_verdict", "the_same_in_cpu_time")
 
 STREAM = """
 import sys
@@ -99,9 +101,7 @@ def bulk(options: argparse.Namespace, threads: int) -> dict[str, Any]:
         count = min((SLOW[isa] for isa in makers), default=0) if slow else options.count
         texts = corpora.load(options.texts, count)
         tokens = sum(t.tokens for t in texts)
-        answers, about = interleave(
-            makers, [t.text for t in texts], lambda w: w.ask({"do": "bulk"}), options.rounds
-        )
+        answers, about = interleave(makers, [t.text for t in texts], {"do": "bulk"}, options.rounds)
         for isa, rounds in answers.items():
             figures[isa] = {
                 "count": count,
@@ -120,7 +120,7 @@ def batch_of_one(options: argparse.Namespace, threads: int) -> dict[str, Any]:
         request = {"do": "latency", "text": text, "calls": calls}
         for slow in (False, True):
             answers, about = interleave(
-                starters(options, threads, slow=slow), [text], lambda w, r=request: w.ask(r), options.rounds
+                starters(options, threads, slow=slow), [text], request, options.rounds
             )
             for isa, rounds in answers.items():
                 figures.setdefault(isa, {"about": about[isa]})[f"ms_{tokens}_tokens"] = latency(rounds)
@@ -160,9 +160,8 @@ def cold(options: argparse.Namespace) -> dict[str, Any]:
             spent.setdefault(name, []).append(seconds * 1e3)
             if name == "python_with_first_verdict":
                 parts = [float(x) * 1e3 for x in done.stdout.split()]
-                for part, value in zip(("import", "load", "first_verdict"), parts, strict=True):
+                for part, value in zip(FIRST_VERDICT_PARTS, parts, strict=True):
                     spent.setdefault(part, []).append(value)
-                spent.setdefault("import_load_first_verdict", []).append(sum(parts))
     return {
         "runs": 4 * options.rounds,
         "ms": {

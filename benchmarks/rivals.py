@@ -100,9 +100,7 @@ class Run:
 
 
 def bulk(run: Run) -> None:
-    answers, about = interleave(
-        run.starters(), run.strings, lambda w: w.ask({"do": "bulk"}), run.options.rounds
-    )
+    answers, about = interleave(run.starters(), run.strings, {"do": "bulk"}, run.options.rounds)
     contestants = {}
     for name, rounds in answers.items():
         contestants[name] = throughput(rounds, len(run.texts), run.tokens, run.options.threads)
@@ -119,9 +117,7 @@ def batch_of_one(run: Run) -> None:
     for tokens, calls in ((20, 80), (120, 50)):
         text = corpora.first_of_length(pool, tokens).text
         request = {"do": "latency", "text": text, "calls": calls}
-        answers, about = interleave(
-            run.starters(latency=True), [text], lambda w, r=request: w.ask(r), run.options.rounds
-        )
+        answers, about = interleave(run.starters(latency=True), [text], request, run.options.rounds)
         for name, rounds in answers.items():
             figures = contestants.setdefault(name, {"about": about[name]})
             figures[f"ms_{tokens}_tokens"] = latency(rounds)

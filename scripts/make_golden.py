@@ -1,9 +1,9 @@
-"""Writes tests/data/golden.json: texts and the bits of their scores by the bundled model, which every build must reproduce.
+"""Writes tests/data/golden.json: texts and the bits of their scores by the bundled model.
 
 python scripts/make_golden.py
 
-To be run when the bundled model or kNumericsRevision changes, and only then. tests/data/tiny.safetensors is written by
-`python tests/python/tiny_model.py tests/data/tiny.safetensors`.
+Every build must reproduce them. To be run when the bundled model or kNumericsRevision changes, and only then.
+tests/data/tiny.safetensors is written by `python tests/python/tiny_model.py tests/data/tiny.safetensors`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import safetyclf
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "data" / "golden.json"
-WORDS = "the meeting about the new garden starts at nine and everybody may bring a friend or a question ".split()
+SENTENCE = "the meeting about the new garden starts at nine and everybody may bring a friend or a question "
 TEXTS = [
     "",
     " \t\n",
@@ -35,7 +35,7 @@ TEXTS = [
     "e\u0301\u0301\u0301\u0301 zal\u0335go\u0336",
     "nul \x00 and \ufffd",
     "https://example.org/a?b=c&d=%20 #tag @name 12:34 1,000.50",
-    *(" ".join((WORDS * 90)[:length]) for length in (15, 16, 31, 63, 127, 255, 509, 511, 1200)),
+    *(" ".join((SENTENCE.split() * 90)[:length]) for length in (15, 16, 31, 63, 127, 255, 509, 511, 1200)),
 ]
 
 

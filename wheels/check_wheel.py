@@ -17,7 +17,14 @@ from pathlib import Path, PurePosixPath
 
 MAX_BYTES = 30_000_000
 # The C and C++ run-time libraries of the system, and nothing else.
-ALLOWED_LIBRARIES = {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6", "libpthread.so.0", "libdl.so.2"}
+ALLOWED_LIBRARIES = {
+    "libc.so.6",
+    "libm.so.6",
+    "libgcc_s.so.1",
+    "libstdc++.so.6",
+    "libpthread.so.0",
+    "libdl.so.2",
+}
 ALLOWED_LIBRARIES |= {"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 REQUIRED_FILES = {
     "safetyclf/__init__.py",
@@ -26,7 +33,7 @@ REQUIRED_FILES = {
     "safetyclf/models/default.safetensors",
 }
 # Folders and endings that a package folder may hold.
-SUFFIXES = {".py", ".pyi", ".typed", ".safetensors", ".md", ".so", ".json"}
+SUFFIXES = {".py", ".pyi", ".typed", ".toml", ".safetensors", ".md", ".so"}
 
 
 def contents_problems(wheel: zipfile.ZipFile) -> Iterator[str]:
@@ -42,7 +49,7 @@ def contents_problems(wheel: zipfile.ZipFile) -> Iterator[str]:
             continue
         if path.parts[0] != "safetyclf":
             yield f"{name} lies outside the package"
-        elif "test" in path.name or path.suffix not in SUFFIXES and path.name != "py.typed":
+        elif "test" in path.name or (path.suffix not in SUFFIXES and path.name != "py.typed"):
             yield f"{name} does not belong into a wheel"
     modules = [name for name in names if name.endswith(".so")]
     if len(modules) != 1 or not modules[0].startswith("safetyclf/_native."):
@@ -56,7 +63,9 @@ def module_problems(module: Path) -> Iterator[str]:
     yield from (f"needs the library {library}" for library in sorted(needed - ALLOWED_LIBRARIES))
     if re.search(r"\((RPATH|RUNPATH|TEXTREL)\)", dynamic):
         yield "has a search path of its own or text relocations"
-    exported = {line.split()[-1] for line in run("nm", "--dynamic", "--defined-only", str(module)).splitlines()}
+    exported = {
+        line.split()[-1] for line in run("nm", "--dynamic", "--defined-only", str(module)).splitlines()
+    }
     if exported != {"PyInit__native"}:
         yield f"exports {len(exported)} symbols instead of PyInit__native alone: {sorted(exported)[:5]}"
     if re.search(r"GNU_STACK.*RWE", run("readelf", "--segments", "--wide", str(module))):
@@ -78,7 +87,9 @@ def problems(path: Path) -> list[str]:
         found += contents_problems(wheel)
         for name in wheel.namelist():
             if name.endswith(".so"):
-                found += [f"{name} {problem}" for problem in module_problems(Path(wheel.extract(name, folder)))]
+                found += [
+                    f"{name} {problem}" for problem in module_problems(Path(wheel.extract(name, folder)))
+                ]
     return found
 
 

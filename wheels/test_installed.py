@@ -2,8 +2,8 @@
 
 python test_installed.py GOLDEN_FILE MESSAGES
 
-With the best instruction set of this CPU, which must be the one chosen, and then with each other one forced, scores must be the bits
-that tests/data/golden.json holds. Needs nothing but the package and NumPy.
+With the best instruction set of this CPU, which must be the one chosen, and then with each other one forced,
+scores must be the bits that tests/data/golden.json holds. Needs nothing but the package and NumPy.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ def check_golden(golden_file: str) -> None:
 
     golden = json.loads(Path(golden_file).read_text(encoding="ascii"))
     classifier = safetyclf.Classifier()
-    assert classifier.model_id == golden["model"], f"{classifier.model_id} is installed, not {golden['model']}"
-    found = [[f"{bits:08x}" for bits in row] for row in classifier.scores(golden["texts"]).view("uint32").tolist()]
+    assert classifier.model_id == golden["model"], (
+        f"{classifier.model_id} is installed, not {golden['model']}"
+    )
+    found = [
+        [f"{bits:08x}" for bits in row] for row in classifier.scores(golden["texts"]).view("uint32").tolist()
+    ]
     different = [number for number, (a, b) in enumerate(zip(found, golden["scores"], strict=True)) if a != b]
     assert not different, f"{safetyclf.build_info()['isa']}: the scores of texts {different} differ"
 
@@ -62,7 +66,8 @@ def main(argv: list[str]) -> None:
     for isa in others:
         subprocess.run([sys.executable, *sys.argv], env={**os.environ, "SAFETYCLF_ISA": isa}, check=True)
     lines = check_command_line(messages)
-    print(f"Python {sys.version.split()[0]}: golden scores on {1 + len(others)} instruction sets, {lines} verdicts")
+    version = sys.version.split()[0]
+    print(f"Python {version}: golden scores on {1 + len(others)} instruction sets, {lines} verdicts")
 
 
 if __name__ == "__main__":

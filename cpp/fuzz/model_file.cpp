@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -52,7 +53,7 @@ void read_all(const T* values, std::size_t count, T above) {
 }
 
 void read_floats(const float* values, std::size_t count) {
-    read_all(values, count, -3.5e38f);
+    read_all(values, count, -std::numeric_limits<float>::infinity());
 }
 
 void read_linear(const Linear& linear, std::size_t n, std::size_t k) {

@@ -12,9 +12,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 int main(int argc, char** argv) {
     std::vector<std::filesystem::path> files;
-    for (int i = 1; i < argc; ++i)
+    for (int i = 1; i < argc; ++i) {
+        if (!std::filesystem::is_directory(argv[i])) {
+            std::fprintf(stderr, "no such folder: %s\n", argv[i]);
+            return 1;
+        }
         for (const auto& entry : std::filesystem::directory_iterator(argv[i]))
             if (entry.is_regular_file()) files.push_back(entry.path());
+    }
     std::sort(files.begin(), files.end());
     for (const std::filesystem::path& file : files) {
         std::ifstream in(file, std::ios::binary);

@@ -98,7 +98,8 @@ struct KernelTable {
     void (*add_norm)(const int32_t* acc, size_t rows, const float* row_scale, const Linear* layer,
                      const Norm* norm, float* x);
 
-    // q[i, :], scale[i] = quantize(gelu(dequantised acc[i]) * inverse_smooth); n = F, row: float [n] scratch.
+    // q[i, :], scale[i] = quantize(gelu(dequantised acc[i]) * inverse_smooth); n = F, row: float [n] scratch,
+    // scale may be row_scale.
     void (*gelu_quantize)(const int32_t* acc, size_t rows, const float* row_scale, const Linear* layer,
                           const float* inverse_smooth, float* row, uint8_t* q, float* scale);
 

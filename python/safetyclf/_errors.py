@@ -9,7 +9,9 @@
     |-- UnsupportedIsaError (RuntimeError)    the instruction set asked for is unknown or this CPU lacks it
     |-- PolicyError (ValueError)              a policy does not fit the model or contradicts itself
     |-- DataFileError (ValueError)            an input file cannot be understood; the message says where
-    `-- InternalError (RuntimeError)          a broken invariant: a bug in this library, please report it
+    |-- MissingDependencyError (ImportError)  an optional package is not installed; the message names the
+    extra `-- InternalError (RuntimeError)          a broken invariant: a bug in this library, please report
+    it
 
 Each also derives from the built-in exception in brackets, so that code which expects that one keeps working.
 MemoryError, KeyboardInterrupt and the OSError of a file that is not a model pass through unchanged.

@@ -1,4 +1,7 @@
-"""The encoder in single precision: where every conversion starts, and the yardstick for the int8 one. Plain numpy."""
+"""The encoder in single precision: where every conversion starts, and the yardstick for the int8 one.
+
+Plain numpy.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ Tap = Callable[[int, str, Floats], None]
 class FloatEncoder:
     """An encoder's fp32 parameters under the names of the model file without the prefix `encoder.`.
 
-    `words.weight` is [V, H]; each linear layer has `weight` [n, k], `bias` [n] and `inverse_smooth` [k]: its output is
-    `(x * inverse_smooth) @ weight.T + bias`. `smoothed` says that the source came with inverse_smooth, which then must be kept.
+    `words.weight` is [V, H]; each linear layer has `weight` [n, k], `bias` [n] and `inverse_smooth` [k]: its
+    output is `(x * inverse_smooth) @ weight.T + bias`. `smoothed` says that the source came with
+    inverse_smooth, which then must be kept.
     """
 
     architecture: Architecture
@@ -30,7 +34,7 @@ class FloatEncoder:
     smoothed: bool = False
 
     def linear(self, layer: int, name: str) -> tuple[Floats, Floats, Floats]:
-        """weight [n, k], bias [n], inverse_smooth [k]."""
+        """One linear layer: weight [n, k], bias [n], inverse_smooth [k]."""
         prefix, p = f"layers.{layer}.{name}", self.parameters
         return p[f"{prefix}.weight"], p[f"{prefix}.bias"], p[f"{prefix}.inverse_smooth"]
 
@@ -57,25 +61,33 @@ def dequantized(file: ModelFile) -> FloatEncoder:
 
 
 def layer_norm(x: Floats, gamma: Floats, beta: Floats, epsilon: float) -> Floats:
+    """Rows of x [tokens, H] to mean 0 and variance 1, times gamma [H] plus beta [H]."""
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + np.float32(epsilon)) * gamma + beta
+    normalized: Floats = centred / np.sqrt(variance + np.float32(epsilon)) * gamma + beta
+    return normalized
 
 
 def gelu(x: Floats) -> Floats:
-    """x/2 (1 + erf(x / sqrt 2)), with erf by formula 7.1.26 of Abramowitz and Stegun (absolute error below 1.5e-7)."""
+    """x/2 (1 + erf(x / sqrt 2)).
+
+    With erf by formula 7.1.26 of Abramowitz and Stegun, whose absolute error is below 1.5e-7.
+    """
     z = np.abs(x) * np.float32(np.sqrt(0.5))
     t = 1 / (1 + np.float32(0.3275911) * z)
     poly = np.zeros_like(t)
     for c in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
         poly = (poly + np.float32(c)) * t
     erf = np.copysign(1 - poly * np.exp(-z * z), x)
-    return (x * np.float32(0.5) * (1 + erf)).astype(np.float32)
+    result: Floats = x * np.float32(0.5) * (1 + erf)
+    return result
 
 
 def encode(encoder: FloatEncoder, ids: npt.NDArray[Any], tap: Tap | None = None) -> list[Floats]:
-    """Hidden states [tokens, H] of one window after the embedding and after each layer. `tap(layer, linear, x)` sees every input of a
-    linear layer."""
+    """Hidden states [tokens, H] of one window after the embedding and after each layer.
+
+    `tap(layer, linear, x)` sees every input of a linear layer.
+    """
     a, p = encoder.architecture, encoder.parameters
     size = a.hidden // a.heads
 
@@ -83,7 +95,8 @@ def encode(encoder: FloatEncoder, ids: npt.NDArray[Any], tap: Tap | None = None)
         if tap is not None:
             tap(layer, name, x)
         weight, bias, inverse_smooth = encoder.linear(layer, name)
-        return (x * inverse_smooth) @ weight.T + bias
+        product: Floats = (x * inverse_smooth) @ weight.T
+        return product + bias
 
     def norm(name: str, x: Floats) -> Floats:
         return layer_norm(x, p[f"{name}.gamma"], p[f"{name}.beta"], a.norm_epsilon)

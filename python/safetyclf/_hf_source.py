@@ -26,7 +26,7 @@ _QKV: Final = ("attention.self.query", "attention.self.key", "attention.self.val
 
 
 class UnsupportedModelError(DataFileError):
-    """The source is readable but not a model that the engine can run; the message says what stands in the way."""
+    """The source is readable but not a model that the engine can run; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-# Architecture ---------------------------------------------------------------------------------------------------------
+# Architecture -----------------------------------------------------------------------------------------------
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -65,7 +65,9 @@ def read_config(path: Path) -> dict[str, Any]:
     if kind != "bert":
         refuse(f"model_type {kind!r} is not supported, only 'bert'")
     if config.get("position_embedding_type", "absolute") != "absolute":
-        refuse(f"relative positions ({config['position_embedding_type']!r}) are not supported, only 'absolute'")
+        refuse(
+            f"relative positions ({config['position_embedding_type']!r}) are not supported, only 'absolute'"
+        )
     if config.get("hidden_act", "gelu") != "gelu":
         refuse(f"activation {config['hidden_act']!r} is not supported, only 'gelu'")
     if config.get("is_decoder") or config.get("add_cross_attention"):
@@ -73,8 +75,13 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def architecture_from(config: Mapping[str, Any], parameters: Mapping[str, Floats], where: str) -> Architecture:
-    """Sizes from the parameters (model file names); what they do not show, from the config. Refuses what the engine cannot run."""
+def architecture_from(
+    config: Mapping[str, Any], parameters: Mapping[str, Floats], where: str
+) -> Architecture:
+    """Sizes from the parameters (model file names); what they do not show, from the config.
+
+    Refuses what the engine cannot run.
+    """
     for key in ("num_attention_heads", "layer_norm_eps"):
         if not isinstance(config.get(key), int | float):
             raise UnsupportedModelError(f"{where}: {key} is unknown: no config.json with it was found")
@@ -101,7 +108,7 @@ def architecture_from(config: Mapping[str, Any], parameters: Mapping[str, Floats
     return architecture
 
 
-# Parameters -----------------------------------------------------------------------------------------------------------
+# Parameters -------------------------------------------------------------------------------------------------
 
 
 def read_safetensors(path: Path) -> dict[str, Floats]:
@@ -130,7 +137,10 @@ def read_safetensors(path: Path) -> dict[str, Floats]:
 
 
 def from_bert_names(tensors: Mapping[str, Floats], where: str) -> dict[str, Floats]:
-    """BERT's parameter names to those of the model file. Missing, unknown or misshapen parameters are refused."""
+    """BERT's parameter names to those of the model file.
+
+    Missing, unknown or misshapen parameters are refused.
+    """
     anchor = "embeddings.word_embeddings.weight"
     prefixes = [name.removesuffix(anchor) for name in tensors if name.endswith(anchor)]
     if len(prefixes) != 1:
@@ -142,7 +152,9 @@ def from_bert_names(tensors: Mapping[str, Floats], where: str) -> dict[str, Floa
             raise UnsupportedModelError(f"{where}: parameter {name!r} is missing")
         tensor = left.pop(name)
         if tensor.ndim != dimensions:
-            raise UnsupportedModelError(f"{where}: parameter {name!r} has {tensor.ndim} dimensions, not {dimensions}")
+            raise UnsupportedModelError(
+                f"{where}: parameter {name!r} has {tensor.ndim} dimensions, not {dimensions}"
+            )
         if not np.isfinite(tensor).all():
             raise DataFileError(f"{where}: parameter {name!r} holds a value that is not finite")
         return tensor
@@ -178,8 +190,12 @@ def from_bert_names(tensors: Mapping[str, Floats], where: str) -> dict[str, Floa
     if unknown:
         hint = ""
         if any("classifier" in name for name in unknown):
-            hint = "; a head on the pooled [CLS] state cannot be kept: the engine has linear heads on the mean"
-        raise UnsupportedModelError(f"{where}: parameters that the engine has no use for: {', '.join(unknown[:4])}{hint}")
+            hint = (
+                "; a head on the pooled [CLS] state cannot be kept: the engine has linear heads on the mean"
+            )
+        raise UnsupportedModelError(
+            f"{where}: parameters that the engine has no use for: {', '.join(unknown[:4])}{hint}"
+        )
     return out
 
 
@@ -198,19 +214,26 @@ def check_shapes(parameters: Mapping[str, Floats], architecture: Architecture, w
         expected[f"{norm}.gamma"] = expected[f"{norm}.beta"] = (a.hidden,)
     for name, shape in expected.items():
         if parameters[name].shape != shape:
-            raise UnsupportedModelError(f"{where}: {name} has the shape {parameters[name].shape}, expected {shape}")
+            raise UnsupportedModelError(
+                f"{where}: {name} has the shape {parameters[name].shape}, expected {shape}"
+            )
 
 
-# Tokenizer ------------------------------------------------------------------------------------------------------------
+# Tokenizer --------------------------------------------------------------------------------------------------
 
 
 def find_tokenizer(folder: Path, vocab: Path | None = None) -> TokenizerSource:
-    """The tokenizer beside a model: `vocab` (a vocab.txt or tokenizer.json) if given, else tokenizer.json or vocab.txt in `folder`."""
+    """The tokenizer of a model.
+
+    From `vocab`, a vocab.txt or tokenizer.json, if given, else from tokenizer.json or vocab.txt in `folder`.
+    """
     candidates = [vocab] if vocab is not None else [folder / "tokenizer.json", folder / "vocab.txt"]
     for path in candidates:
         if vocab is not None or path.is_file():
             return _tokenizer_json(path) if path.suffix == ".json" else _vocab_txt(path)
-    raise UnsupportedModelError(f"{folder}: neither tokenizer.json nor vocab.txt found; name one with --vocab")
+    raise UnsupportedModelError(
+        f"{folder}: neither tokenizer.json nor vocab.txt found; name one with --vocab"
+    )
 
 
 def _vocab_txt(path: Path) -> TokenizerSource:
@@ -244,13 +267,20 @@ def _tokenizer_json(path: Path) -> TokenizerSource:
     model, normalizer = value.get("model") or {}, value.get("normalizer") or {}
     require(model.get("type", "WordPiece") == "WordPiece" and "vocab" in model, "the model is not WordPiece")
     require(model.get("unk_token", "[UNK]") == "[UNK]", "the unknown token is not [UNK]")
-    require(model.get("continuing_subword_prefix", "##") == "##", "continuing word pieces do not begin with ##")
+    require(
+        model.get("continuing_subword_prefix", "##") == "##", "continuing word pieces do not begin with ##"
+    )
     require(model.get("max_input_chars_per_word", 100) == 100, "max_input_chars_per_word is not 100")
     require(normalizer.get("type") == "BertNormalizer", "the normalizer is not BertNormalizer")
     lowercase = bool(normalizer.get("lowercase", True))
     require(bool(normalizer.get("clean_text", True)), "clean_text = false is not supported")
-    require(bool(normalizer.get("handle_chinese_chars", True)), "handle_chinese_chars = false is not supported")
-    require(normalizer.get("strip_accents") in (None, lowercase), "strip_accents other than lowercase is not supported")
+    require(
+        bool(normalizer.get("handle_chinese_chars", True)), "handle_chinese_chars = false is not supported"
+    )
+    require(
+        normalizer.get("strip_accents") in (None, lowercase),
+        "strip_accents other than lowercase is not supported",
+    )
     splitter = (value.get("pre_tokenizer") or {}).get("type")
     require(splitter == "BertPreTokenizer", "the pre-tokenizer is not BertPreTokenizer")
     ids: dict[str, int] = dict(model["vocab"])
@@ -260,7 +290,7 @@ def _tokenizer_json(path: Path) -> TokenizerSource:
     return TokenizerSource(tuple(sorted(ids, key=ids.__getitem__)), lowercase)
 
 
-# All together ---------------------------------------------------------------------------------------------------------
+# All together -----------------------------------------------------------------------------------------------
 
 
 def build_encoder(

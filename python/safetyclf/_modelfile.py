@@ -1,7 +1,8 @@
 """The model file in Python: read, check, hash and write it. docs/model-format.md is the specification.
 
-The engine has its own reader in C++, which checks every value; this one serves the tools (convert, train, calibrate, export) and needs
-numpy only. It checks the container, the set of tensors, their shapes, and the three hashes.
+The engine has its own reader in C++, which checks every value; this one serves the tools (convert, train,
+calibrate, export) and needs numpy only. It checks the container, the set of tensors, their shapes, and the
+three hashes.
 """
 
 from __future__ import annotations
@@ -80,10 +81,12 @@ class ModelInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
-    """The content of a model file. Frozen: `with_heads` and `with_decision` return changed copies, and `write` computes all hashes.
+    """The content of a model file.
 
-    `calibration` is the metadata of a calibration without its hash of the weights, which `write` adds: `numerics_revision`,
-    `data_sha256`, `n` and what else is worth knowing. None unless `stage` is "complete".
+    Frozen: `with_heads` and `with_decision` return changed copies, and `write` computes all hashes.
+
+    `calibration` is the metadata of a calibration without its hash of the weights, which `write` adds:
+    `numerics_revision`, `data_sha256`, `n` and what else is worth knowing. None unless `stage` is "complete".
     """
 
     info: ModelInfo
@@ -113,19 +116,24 @@ class ModelFile:
         return bytes(self.tensors["tokenizer.vocabulary"]).decode("utf-8").split("\n")
 
     def weights_sha256(self) -> str:
-        """Hash that a calibration is tied to: encoder, heads, vocabulary, architecture and tokenizer settings."""
+        """Hash that a calibration is tied to: tensors, vocabulary, architecture and tokenizer settings."""
         return _weights_sha256(self.tensors, _architecture_json(self), _tokenizer_json(self))
 
     def linear(self, layer: int, name: str) -> tuple[npt.NDArray[np.int8], Array, Array, Array]:
-        """weight int8 [n, k], scale [n], bias [n], inverse_smooth [k] of one linear layer."""
+        """One linear layer: weight int8 [n, k], scale [n], bias [n], inverse_smooth [k] of one linear layer."""
         prefix = f"encoder.layers.{layer}.{name}"
         t = self.tensors
         return t[f"{prefix}.weight"], t[f"{prefix}.scale"], t[f"{prefix}.bias"], t[f"{prefix}.inverse_smooth"]
 
     def with_heads(self, categories: tuple[Category, ...], weight: Array, bias: Array) -> ModelFile:
-        """A "heads" file: weight float32 [layers + 1, C, hidden], bias [layers + 1, C]. Drops calibration and thresholds."""
+        """A "heads" file: weight float32 [layers + 1, C, hidden], bias [layers + 1, C].
+
+        Drops calibration and thresholds.
+        """
         tensors = {
-            name: t for name, t in self.tensors.items() if not _is_decision(name) and not name.startswith("heads.")
+            name: t
+            for name, t in self.tensors.items()
+            if not _is_decision(name) and not name.startswith("heads.")
         }
         tensors["heads.weight"] = np.ascontiguousarray(weight, np.float32)
         tensors["heads.bias"] = np.ascontiguousarray(bias, np.float32)
@@ -139,9 +147,14 @@ class ModelFile:
         calibration: Mapping[str, Any],
         categories: tuple[Category, ...] | None = None,
     ) -> ModelFile:
-        """A "complete" file: per scored category the knots (logit, probability), thresholds [C], and what the calibration was fitted on.
+        """A "complete" file.
 
-        `categories` replaces the categories (for their threshold statements); names and coverage must stay.
+        Args:
+            curves: per scored category the knots (logits, probabilities).
+            review: thresholds [C], as in docs/model-format.md.
+            block: thresholds [C].
+            calibration: what the curves were fitted on, see the class.
+            categories: replace the categories, for their threshold statements; names and coverage must stay.
         """
         sizes = [len(logit) for logit, _ in curves]
         tensors = {name: t for name, t in self.tensors.items() if not _is_decision(name)}
@@ -157,17 +170,22 @@ class ModelFile:
 
 
 def vocabulary_tensor(tokens: list[str]) -> npt.NDArray[np.uint8]:
-    """`tokenizer.vocabulary` from tokens in id order. Raises InvalidArgumentError for an empty token or one with a line break."""
+    """`tokenizer.vocabulary` from tokens in id order.
+
+    Raises InvalidArgumentError for an empty token or one with a line break.
+    """
     for index, token in enumerate(tokens):
         if not token or "\n" in token:
-            raise InvalidArgumentError(f"vocabulary: token {index} ({token!r}) is empty or holds a line break")
+            raise InvalidArgumentError(
+                f"vocabulary: token {index} ({token!r}) is empty or holds a line break"
+            )
     return np.frombuffer("\n".join(tokens).encode("utf-8"), np.uint8)
 
 
 def quantize_weights(weight: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Symmetric int8 per row: (q [n, k] in [-127, 127], scale float32 [n] > 0) with weight ~ q * scale[:, None]; nearest, ties to even.
+    """Symmetric int8 per row: q [n, k] in [-127, 127] and scale float32 [n] > 0, weight ~ q * scale[:, None].
 
-    Rows of zeros get scale 1. Raises InvalidArgumentError when a value is not finite.
+    Rounds to nearest, ties to even. Rows of zeros get scale 1. Raises InvalidArgumentError when a value is not finite.
     """
     weight = np.asarray(weight, np.float32)
     scale = weight_scales(weight)
@@ -179,10 +197,11 @@ def weight_scales(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     if not np.isfinite(weight).all():
         raise InvalidArgumentError("weights hold a value that is not finite")
     scale = np.abs(weight).max(axis=1) / np.float32(127)
-    return np.where(scale > np.finfo(np.float32).tiny, scale, np.float32(1)).astype(np.float32)
+    safe: npt.NDArray[np.float32] = np.where(scale > np.finfo(np.float32).tiny, scale, np.float32(1))
+    return safe
 
 
-# Hashes ---------------------------------------------------------------------------------------------------------------
+# Hashes -----------------------------------------------------------------------------------------------------
 
 
 def _is_decision(name: str) -> bool:
@@ -215,7 +234,7 @@ def _metadata_sha256(metadata: Mapping[str, str]) -> str:
     return _sha256("safetyclf/1 metadata\n" + "".join(lines))
 
 
-# Writing --------------------------------------------------------------------------------------------------------------
+# Writing ----------------------------------------------------------------------------------------------------
 
 
 def _dump(value: object) -> str:
@@ -270,7 +289,10 @@ def assemble(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes
 
 
 def to_bytes(file: ModelFile) -> bytes:
-    """The file's bytes, deterministic. Raises ModelFormatError when the content breaks the rules of the format."""
+    """The file's bytes, deterministic.
+
+    Raises ModelFormatError when the content breaks the rules of the format.
+    """
     metadata = _metadata(file)
     _check_tensors(file, "the new model file")
     data = assemble(file.tensors, metadata)
@@ -280,9 +302,12 @@ def to_bytes(file: ModelFile) -> bytes:
 
 
 def write(path: str | os.PathLike[str], file: ModelFile) -> ModelFile:
-    """Writes to a temporary file beside `path` and renames it, so that readers never see half a file. Returns `file` with its id.
+    """Writes the model file and returns `file` with its id.
 
-    Raises ModelFileError when the output cannot be written, ModelFormatError when the content breaks the rules of the format.
+    Writes to a temporary file beside `path` and renames it, so that readers never see half a file.
+
+    Raises ModelFileError when the output cannot be written, ModelFormatError when the content breaks the
+    rules of the format.
     """
     data = to_bytes(file)
     target = Path(path)
@@ -308,7 +333,7 @@ def _id(info: ModelInfo, header: bytes) -> str:
     return f"{info.name}-{info.version}+{_sha256(header)[:12]}"
 
 
-# Reading --------------------------------------------------------------------------------------------------------------
+# Reading ----------------------------------------------------------------------------------------------------
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -328,7 +353,10 @@ def _parse_json(text: str | bytes, what: str) -> Any:
 
 
 def container_header(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, str], memoryview]:
-    """Tensor entries, metadata and buffer of any safetensors file; the entries are not checked. Raises ModelFormatError."""
+    """Tensor entries, metadata and buffer of any safetensors file; the entries are not checked.
+
+    Raises ModelFormatError.
+    """
 
     def require(condition: bool, message: str) -> None:
         if not condition:
@@ -349,7 +377,10 @@ def container_header(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, 
 
 
 def read_container(data: bytes, name: str = "model file") -> tuple[dict[str, Array], dict[str, str]]:
-    """Tensors (read-only views of `data`) and metadata of a safetensors file of our four dtypes. Raises ModelFormatError."""
+    """Tensors (read-only views of `data`) and metadata of a safetensors file of our four dtypes.
+
+    Raises ModelFormatError.
+    """
 
     def require(condition: bool, message: str) -> None:
         if not condition:
@@ -386,17 +417,25 @@ def read_container(data: bytes, name: str = "model file") -> tuple[dict[str, Arr
 
 
 def read(path: str | os.PathLike[str]) -> ModelFile:
-    """Reads and checks a model file. Raises ModelFileError when it cannot be read, ModelFormatError when it breaks a rule."""
+    """Reads and checks a model file.
+
+    Raises ModelFileError when it cannot be read, ModelFormatError when it breaks a rule.
+    """
     name = os.fspath(path)
     try:
         data = Path(path).read_bytes()
     except (OSError, ValueError) as error:
-        raise ModelFileError(f"{name}: cannot read the model file: {getattr(error, 'strerror', None) or error}") from error
+        raise ModelFileError(
+            f"{name}: cannot read the model file: {getattr(error, 'strerror', None) or error}"
+        ) from error
     return from_bytes(data, name)
 
 
 def from_bytes(data: bytes, name: str = "model file") -> ModelFile:
-    """As `read`, from memory; `name` stands for the file in messages. Tensors are read-only views of `data`."""
+    """As `read`, from memory; `name` stands for the file in messages.
+
+    Tensors are read-only views of `data`.
+    """
     tensors, metadata = read_container(data, name)
 
     def section(key: str) -> Any:
@@ -438,7 +477,9 @@ def from_bytes(data: bytes, name: str = "model file") -> ModelFile:
     }
     for key, value in hashes.items():
         if metadata.get(key) != value:
-            raise ModelFormatError(f"{name}: {key} does not match the content: the file is damaged or was edited")
+            raise ModelFormatError(
+                f"{name}: {key} does not match the content: the file is damaged or was edited"
+            )
     if calibration is not None and tied_to != weights:
         raise ModelFormatError(f"{name}: the calibration was fitted on other weights")
     header = data[8 : 8 + int.from_bytes(data[:8], "little")]
@@ -446,7 +487,7 @@ def from_bytes(data: bytes, name: str = "model file") -> ModelFile:
 
 
 def expected_shapes(file: ModelFile) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """dtype name and shape of every tensor that the file must have; -1 stands for a size that is free."""
+    """Data type and shape of every tensor that the file must have; -1 stands for a size that is free."""
     a = file.architecture
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
         "encoder.words.weight": ("I8", (a.vocabulary, a.hidden)),
@@ -484,12 +525,17 @@ def _check_tensors(file: ModelFile, name: str) -> None:
             raise ModelFormatError(f"{name}: {message}")
 
     expected = expected_shapes(file)
-    missing, unexpected = sorted(expected.keys() - file.tensors.keys()), sorted(file.tensors.keys() - expected.keys())
+    missing, unexpected = (
+        sorted(expected.keys() - file.tensors.keys()),
+        sorted(file.tensors.keys() - expected.keys()),
+    )
     require(not missing, f"tensors missing: {', '.join(missing[:3])}")
     require(not unexpected, f"tensors unexpected: {', '.join(map(repr, unexpected[:3]))}")
     for key, (dtype, shape) in expected.items():
         tensor = file.tensors[key]
-        fits = tensor.ndim == len(shape) and all(w in (-1, h) for w, h in zip(shape, tensor.shape, strict=True))
+        fits = tensor.ndim == len(shape) and all(
+            w in (-1, h) for w, h in zip(shape, tensor.shape, strict=True)
+        )
         require(
             tensor.dtype == _DTYPES[dtype] and fits,
             f"tensor {key!r} is {tensor.dtype} {tensor.shape}, must be {dtype} {shape}",
@@ -501,9 +547,13 @@ def _check_tensors(file: ModelFile, name: str) -> None:
         if key.endswith((".scale", ".inverse_smooth")):
             require(bool((tensor > 0).all()), f"tensor {key!r} holds a value that is not positive")
     require(
-        len(file.vocabulary) == file.architecture.vocabulary, "the number of tokens is not architecture.vocabulary"
+        len(file.vocabulary) == file.architecture.vocabulary,
+        "the number of tokens is not architecture.vocabulary",
     )
-    require((file.calibration is not None) == (file.stage == "complete"), "calibration metadata and tensors go together")
+    require(
+        (file.calibration is not None) == (file.stage == "complete"),
+        "calibration metadata and tensors go together",
+    )
     require(
         re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", file.info.name) is not None,
         f"model name {file.info.name!r} is not 1 to 64 of a-z 0-9 . _ -",

@@ -1,7 +1,7 @@
-"""Makes a model file out of a BERT-family encoder: a Hugging Face folder, or an ONNX file exported from such a model.
+"""Makes a model file out of a BERT-family encoder.
 
-The result is an encoder without heads (docs/model-format.md, the first kind of file): the start of training. The way from fp32 to
-int8 is in `_quantize`.
+The source is a Hugging Face folder, or an ONNX file exported from such a model. The result is an encoder without heads (docs/model-format.md, the first kind of file): the start of training.
+The way from fp32 to int8 is in `_quantize`.
 """
 
 from __future__ import annotations
@@ -46,13 +46,17 @@ def convert(
     """Converts an fp32 encoder and writes a model file without heads.
 
     Args:
-        source: a folder with config.json, model.safetensors and tokenizer.json or vocab.txt; or an .onnx file (package `onnx` needed)
-            with config.json and the tokenizer beside it or one folder up.
+        source: a folder with config.json, model.safetensors and tokenizer.json or vocab.txt; or an .onnx file
+            (package `onnx` needed) with config.json and the tokenizer beside it or one folder up.
         output: the model file to write; replaced in one step.
-        name, version, licence, description: for the model's id and card; docs/model-format.md says what is allowed.
+        name: for the model's id; docs/model-format.md says what is allowed here and for the version.
+        version: for the model's id.
+        licence: of the weights.
+        description: one sentence for the model's card.
         vocab: vocab.txt or tokenizer.json, where `source` has none.
-        calibration: texts like those that will be classified, as a list or a file with one text a line; a few hundred suffice. They
-            decide how activation ranges are balanced. Without them random sequences of the vocabulary are used, which is worse.
+        calibration: texts like those that will be classified, as a list or a file with one text a line; a few
+            hundred suffice. They decide how activation ranges are balanced. Without them random sequences of
+            the vocabulary are used, which is worse.
         rules: normalisation rules of docs/text.md to store in the file, in order.
         seed: of the random sequences.
 
@@ -102,7 +106,10 @@ def quantized_file(
     seed: int = 0,
     provenance: dict[str, Any] | None = None,
 ) -> ModelFile:
-    """The int8 model file of an fp32 encoder, not yet written. `texts` are for calibration; None takes random sequences."""
+    """The int8 model file of an fp32 encoder, not yet written.
+
+    `texts` are for calibration; None takes random sequences.
+    """
     window = min(510, encoder.architecture.positions - 2)
     tokenizer = TokenizerInfo(
         lowercase=encoder.lowercase,
@@ -112,7 +119,9 @@ def quantized_file(
     )
     windows: list[npt.NDArray[np.int64]] | None = None
     if not encoder.smoothed:
-        windows = _random_windows(encoder, seed) if texts is None else _text_windows(encoder, tokenizer, texts)
+        windows = (
+            _random_windows(encoder, seed) if texts is None else _text_windows(encoder, tokenizer, texts)
+        )
     tensors: dict[str, npt.NDArray[Any]] = dict(quantize_encoder(encoder, windows))
     tensors["tokenizer.vocabulary"] = _modelfile.vocabulary_tensor(list(encoder.vocabulary))
     return ModelFile(
@@ -134,7 +143,9 @@ def _calibration_texts(
         try:
             content = Path(calibration).read_text("utf-8", errors="replace")
         except OSError as error:
-            raise ModelFileError(f"{os.fspath(calibration)}: cannot read: {error.strerror or error}") from error
+            raise ModelFileError(
+                f"{os.fspath(calibration)}: cannot read: {error.strerror or error}"
+            ) from error
         texts: Sequence[str] = [line for line in content.split("\n") if line.strip()]
     else:
         texts = list(calibration)
@@ -148,7 +159,9 @@ def _text_windows(
     encoder: FloatEncoder, tokenizer: TokenizerInfo, texts: Sequence[str]
 ) -> list[npt.NDArray[np.int64]]:
     # Without the normalisation rules: they hardly change the statistics, and need the native engine.
-    split = Tokenizer(encoder.vocabulary, encoder.lowercase, tokenizer.window_tokens, tokenizer.overlap_tokens)
+    split = Tokenizer(
+        encoder.vocabulary, encoder.lowercase, tokenizer.window_tokens, tokenizer.overlap_tokens
+    )
     return [np.array(window, np.int64) for text in texts for window in split.windows(text)]
 
 

@@ -245,6 +245,7 @@ inline Floats add_norm(const KernelTable& table, const Floats& x, const Ints& ac
     return inout.take(x.size());
 }
 
+// `scale` is `row_scale`, as the engine has it.
 inline Quantized gelu_quantize(const KernelTable& table, const Ints& acc, const Floats& row_scale,
                                const LinearData& linear, const Floats& inverse_smooth,
                                std::size_t shift = 0) {
@@ -253,12 +254,12 @@ inline Quantized gelu_quantize(const KernelTable& table, const Ints& acc, const 
     Guarded row(row_scale, 0, shift), column(linear.column_scale, 0, shift), bias(linear.bias, 0, shift);
     Guarded smooth(inverse_smooth, 0, shift);
     const kernels::Linear layer{nullptr, column.data(), bias.data(), nullptr, n, 0};
-    Guarded<float> scratch(n, 0, shift), scale(rows, 0, shift);
+    Guarded<float> scratch(n, 0, shift);
     Guarded<std::uint8_t> q(rows * n, 0, shift);
     table.gelu_quantize(in.data(), rows, row.data(), &layer, smooth.data(), scratch.data(), q.data(),
-                        scale.data());
+                        row.data());
     (void)scratch.take(0);
-    return {signed_of(table, q.take(rows * n)), scale.take(rows)};
+    return {signed_of(table, q.take(rows * n)), row.take(rows)};
 }
 
 inline Floats mean_rows(const KernelTable& table, const Floats& x, std::size_t hidden,

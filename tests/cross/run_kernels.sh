@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds the kernel test for x86-64 and aarch64 and runs it on emulated CPUs, asserting which instruction set dispatch chooses on each.
 # The test compares all results with one constant, so success means that all architectures give the same bits.
-# Usage: tests/cross/run_kernels.sh BUILD_FOLDER. Parts whose tools are absent are reported as skipped.
+# Usage: tests/cross/run_kernels.sh BUILD_FOLDER. Parts whose tools are absent are reported as skipped;
+# exit status 77 when all are.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${1:?usage: run_kernels.sh BUILD_FOLDER}
@@ -21,9 +22,11 @@ configure_and_build() {
 emulate() {
     echo "$1 -cpu $2: expecting $3"
     "$1" -cpu "$2" "$4" "$3"
+    ran=1
 }
 
 mkdir -p "$build"
+ran=0
 if command -v qemu-x86_64 >/dev/null && [ "$(uname -m)" = x86_64 ]; then
     configure_and_build "$build/x86_64"
     emulate qemu-x86_64 Nehalem scalar "$build/x86_64/tests/cpp/test_kernels"
@@ -40,3 +43,4 @@ if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-g++ >/dev/
 else
     echo "skipped: qemu-aarch64 or aarch64-linux-gnu-g++ is not installed"
 fi
+[ $ran = 1 ] || exit 77

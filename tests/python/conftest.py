@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
-
 import safetyclf
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLED = Path(safetyclf.__file__).parent / "models" / "default.safetensors"
@@ -32,6 +32,13 @@ def _no_settings_from_outside() -> Iterator[None]:
         for name in ("SAFETYCLF_MODEL", "SAFETYCLF_THREADS"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_reaches_child_processes() -> None:
+    # Shells start background jobs with SIGINT ignored, and child processes would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

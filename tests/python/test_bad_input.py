@@ -1,4 +1,7 @@
-"""Input as bad as it comes: a clear error or a defined result, never a crash or a hang. test_cli.py has the files."""
+"""Input as bad as it comes: a clear error or a defined result, never a crash or a hang.
+
+Files of messages are in test_cli.py.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetyclf
 from hypothesis import given
 from hypothesis import strategies as st
-
-import safetyclf
 from safetyclf import Classifier
 
 # Wrong types -----------------------------------------------------------------------------------------------
@@ -42,14 +44,18 @@ def test_a_bad_text_in_a_batch_is_named_by_its_index(method: str, value: Any, ti
 @pytest.mark.parametrize("value", NOT_TEXTS, ids=repr)
 @pytest.mark.parametrize("method", ["classify_batch", "scores", "stream"])
 def test_what_is_no_list_of_texts_is_refused(method: str, value: Any, tiny: Classifier) -> None:
-    with pytest.raises(safetyclf.InvalidInputError, match=f"{method} takes .* not (one )?{type(value).__name__}"):
+    with pytest.raises(
+        safetyclf.InvalidInputError, match=f"{method} takes .* not (one )?{type(value).__name__}"
+    ):
         list(getattr(tiny, method)(value))
 
 
 @pytest.mark.parametrize("value", [{"text": "hello"}, {"hello"}], ids=repr)
 def test_a_batch_needs_an_order(value: Any, tiny: Classifier) -> None:
     for method in (tiny.classify_batch, tiny.scores):
-        with pytest.raises(safetyclf.InvalidInputError, match=f"takes a list of texts, not {type(value).__name__}"):
+        with pytest.raises(
+            safetyclf.InvalidInputError, match=f"takes a list of texts, not {type(value).__name__}"
+        ):
             method(value)
 
 
@@ -141,12 +147,16 @@ def test_the_size_cap_counts_utf8_bytes_exactly(tiny_path: Path) -> None:
             lambda text=text: classifier.scores(["a", text]),
             lambda text=text: list(classifier.stream(["a", text])),
         ):
-            with pytest.raises(safetyclf.TextTooLargeError, match="text 1 has 1[12] bytes, more than .* = 10"):
+            with pytest.raises(
+                safetyclf.TextTooLargeError, match=r"text 1 has 1[12] bytes, more than .* = 10"
+            ):
                 call()
 
 
 def test_ten_megabytes_are_refused_by_default(classifier: Classifier) -> None:
-    with pytest.raises(safetyclf.TextTooLargeError, match="text 0 has 10000000 bytes, more than max_text_bytes = 1048576"):
+    with pytest.raises(
+        safetyclf.TextTooLargeError, match="text 0 has 10000000 bytes, more than max_text_bytes = 1048576"
+    ):
         classifier.classify("a" * 10_000_000)
 
 
@@ -183,7 +193,9 @@ def with_header(data: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
 
 
 def overlap(header: dict[str, Any]) -> None:
-    header["encoder.embedding_norm.beta"]["data_offsets"] = header["encoder.embedding_norm.gamma"]["data_offsets"]
+    header["encoder.embedding_norm.beta"]["data_offsets"] = header["encoder.embedding_norm.gamma"][
+        "data_offsets"
+    ]
 
 
 def beyond_the_end(header: dict[str, Any]) -> None:
@@ -218,7 +230,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 def test_damaged_model_files_are_refused(name: str, tiny_path: Path, tmp_path: Path) -> None:
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(DAMAGE[name](tiny_path.read_bytes()))
-    with pytest.raises(safetyclf.ModelFormatError, match="damaged.safetensors"):
+    with pytest.raises(safetyclf.ModelFormatError, match=r"damaged\.safetensors"):
         Classifier(path)
 
 

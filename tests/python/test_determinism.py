@@ -1,4 +1,4 @@
-"""Same text, same bits: whatever the batch mates, the order, the threads, the batch size and the instruction set."""
+"""Same text, same bits: whatever the batch mates, order, threads, batch size and instruction set."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetyclf
 from conftest import BUNDLED
 from hypothesis import given
 from hypothesis import strategies as st
-
-import safetyclf
 from safetyclf import Classifier
 
 ISAS = safetyclf.build_info()["supported_isas"]
 
 # Words of the tiny model's vocabulary make texts of very different lengths: up to ten of its windows.
-words = st.sampled_from("the angry dog loves hating rude weather hello 7 !? [SEP] \u65e5\u672c qqq \U0001f600".split())
+WORDS = ["the", "angry", "dog", "hating", "rude", "hello", "7", "!?", "[SEP]", "\u65e5\u672c", "qqq"]
+words = st.sampled_from(WORDS)
 texts = st.one_of(
     st.text(max_size=60),
     st.builds(lambda some, times: " ".join(some) * times, st.lists(words, max_size=12), st.integers(1, 20)),

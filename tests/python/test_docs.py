@@ -1,7 +1,8 @@
 """What the pages say is run: examples, links, tables.
 
-Convention: a fenced block marked `python` is run, as a doctest if it has prompts; in a block marked `console` each line after `$ ` is
-a command that must succeed and whose output must be the lines below it, `...` standing for anything. Other marks are not run.
+Convention: a fenced block marked `python` is run, as a doctest if it has prompts; in a block marked `console`
+each line after `$ ` is a command that must print the lines below it, `...` standing for anything. Blocks with
+other marks are not run.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def text_of(page: Path) -> str:
 
 def blocks(language: str) -> list[tuple[Path, str]]:
     """Pages and their blocks of one language, the blocks of a page joined: they share their names."""
-    found = [(page, [code for mark, code in FENCE.findall(text_of(page)) if mark == language]) for page in PAGES]
+    found = [
+        (page, [code for mark, code in FENCE.findall(text_of(page)) if mark == language]) for page in PAGES
+    ]
     return [(page, "\n".join(parts)) for page, parts in found if parts]
 
 
@@ -71,7 +74,11 @@ def test_console_blocks_run(page: Path, code: str) -> None:
     for part in parts:
         command, _, expected = part.replace("\\\n", "").partition("\n")
         result = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False
+            ["bash", "-o", "pipefail", "-c", command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+            check=False,
         )
         found = (result.stdout + result.stderr).decode()
         assert doctest.OutputChecker().check_output(expected.strip() + "\n", found.strip() + "\n", OPTIONS), (
@@ -100,8 +107,12 @@ def test_links_resolve(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_files_named_in_a_page_exist(page: Path) -> None:
-    """Paths in backticks that begin with a folder of the repository; not those with capitals or wildcards to fill in."""
-    folders = "|".join(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(("build", "dist", ".")))
+    """Paths in backticks that begin with a folder of the repository, with nothing to fill in."""
+    folders = "|".join(
+        path.name
+        for path in ROOT.iterdir()
+        if path.is_dir() and not path.name.startswith(("build", "dist", "."))
+    )
     named = re.findall(rf"`((?:{folders})/[a-z0-9_./-]+)`", text_of(page))
     missing = [path for path in named if not (ROOT / path).exists() and not (page.parent / path).exists()]
     assert not missing
@@ -109,9 +120,15 @@ def test_files_named_in_a_page_exist(page: Path) -> None:
 
 def test_every_environment_variable_is_documented() -> None:
     reads = re.compile(r'(?:getenv\(|environ(?:\.get)?[(\[])\s*"(SAFETYCLF_\w+)"')
-    sources = [*ROOT.glob("python/safetyclf/**/*.py"), *ROOT.glob("cpp/src/**/*.cpp"), *ROOT.glob("cpp/kernels/*.cpp")]
+    sources = [
+        *ROOT.glob("python/safetyclf/**/*.py"),
+        *ROOT.glob("cpp/src/**/*.cpp"),
+        *ROOT.glob("cpp/kernels/*.cpp"),
+    ]
     read = {name for source in sources for name in reads.findall(source.read_text(encoding="utf-8"))}
-    rows = {name for page in PAGES for name in re.findall(r"^\| `(SAFETYCLF_\w+)", text_of(page), re.MULTILINE)}
+    rows = {
+        name for page in PAGES for name in re.findall(r"^\| `(SAFETYCLF_\w+)", text_of(page), re.MULTILINE)
+    }
     assert read == rows
 
 

@@ -61,7 +61,11 @@ def test_includes_point_downwards(folder: str) -> None:
 
 
 def test_kernels_of_one_instruction_set_include_no_library_code() -> None:
-    kernels = [*CPP.glob("kernels/avx*.cpp"), *CPP.glob("kernels/neon*.cpp"), *CPP.glob("kernels/sha256_*.cpp")]
+    kernels = [
+        *CPP.glob("kernels/avx*.cpp"),
+        *CPP.glob("kernels/neon*.cpp"),
+        *CPP.glob("kernels/sha256_*.cpp"),
+    ]
     kernels += CPP.glob("kernels/*.inc")
     assert kernels
     for source in kernels:

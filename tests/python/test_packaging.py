@@ -36,7 +36,9 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as `pip install .` would."""
     folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
+    run(
+        sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT
+    )
     (path,) = folder.glob("safetyclf-*.whl")
     return path
 
@@ -78,7 +80,9 @@ def test_the_sdist_has_all_that_a_build_needs(tmp_path: Path) -> None:
         }
     assert wanted - names == set()
     unwanted = ("build/", ".venv/", "dist/", ".ci/", ".hypothesis/")
-    assert [name for name in sorted(names) if name.startswith(unwanted) or name.endswith((".so", ".pyc"))] == []
+    assert [
+        name for name in sorted(names) if name.startswith(unwanted) or name.endswith((".so", ".pyc"))
+    ] == []
 
 
 @pytest.fixture
@@ -115,7 +119,9 @@ GOOD = {
         (GOOD | {"safetyclf/_other.so"}, "expected the one extension module"),
     ],
 )
-def test_contents_are_judged(check_wheel: ModuleType, tmp_path: Path, names: set[str], problem: str | None) -> None:
+def test_contents_are_judged(
+    check_wheel: ModuleType, tmp_path: Path, names: set[str], problem: str | None
+) -> None:
     with zipfile.ZipFile(tmp_path / "some.whl", "w") as archive:
         for name in names:
             archive.writestr(name, "")

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
 from safetyclf import Classifier
 
 # From Python 3.12 on every fork of a process with threads warns; here it is what the tests are about.

@@ -152,7 +152,10 @@ def test_sample_thins_training_rows_only(tmp_path: Path) -> None:
         ('{"text": "x", "labels": {"harassment": true}}', "must be 0 or 1, not True"),
         ('{"text": "x", "labels": {}, "split": "dev"}', "must be train, valid or test"),
         ('{"text": "\\ud800", "labels": {}}', "lone surrogate"),
-        ('{"text": "x", "labels": {"harassment": 0, "harassment/threatening": 1}}', "is 1 but 'harassment' is 0"),
+        (
+            '{"text": "x", "labels": {"harassment": 0, "harassment/threatening": 1}}',
+            "is 1 but 'harassment' is 0",
+        ),
     ],
 )
 def test_wrong_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
@@ -160,7 +163,7 @@ def test_wrong_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "old/rows.jsonl"
     write_rows(path, [row("fine", harassment=0)])
     path.write_text(path.read_text() + "\n" + line + "\n")
-    with pytest.raises(DataFileError, match="rows.jsonl:3: ") as caught:
+    with pytest.raises(DataFileError, match=r"rows\.jsonl:3: ") as caught:
         read_dataset(tmp_path, CONFIG)
     assert message in str(caught.value)
 
@@ -219,7 +222,7 @@ def test_wrong_configurations(tmp_path: Path, change: Callable[[str], str], mess
     path.write_text(MINIMAL)
     assert load_config(path).scored == ("hate",)
     path.write_text(change(MINIMAL))
-    with pytest.raises(DataFileError, match="config.toml: ") as caught:
+    with pytest.raises(DataFileError, match=r"config\.toml: ") as caught:
         load_config(path)
     assert message in str(caught.value)
 
@@ -392,8 +395,11 @@ def test_threshold_lies_just_above_the_negative(probability: float) -> None:
 
 # The whole run ----------------------------------------------------------------------------------------------
 
-HARMLESS = "the day time food music game team city river tree book house dog cat bird friend people".split()
-INSULTS = "bad rude hate".split()
+HARMLESS = [
+    *("the", "day", "time", "food", "music", "game", "team", "city", "river", "tree"),
+    *("book", "house", "dog", "cat", "bird", "friend", "people"),
+]
+INSULTS = ["bad", "rude", "hate"]
 
 
 def make_data(root: Path, harmful_share: float = 0.25) -> None:
@@ -503,7 +509,9 @@ def test_calibration_equals_the_engine_bit_for_bit(trained: tuple[Path, ModelFil
     offsets = file.tensors["calibration.offsets"]
     for c in range(len(file.scored)):
         knots = slice(offsets[c], offsets[c + 1])
-        curve = Curve("any", file.tensors["calibration.logit"][knots], file.tensors["calibration.probability"][knots])
+        curve = Curve(
+            "any", file.tensors["calibration.logit"][knots], file.tensors["calibration.probability"][knots]
+        )
         assert (curve(logits[:, c]) == probabilities[:, c]).all()
 
 
@@ -556,8 +564,37 @@ def test_too_small_sets_are_refused_with_the_count_needed(encoder: Path, tmp_pat
     strict = replace(run_config(), thresholds=replace(CONFIG.thresholds, review_rate=0.001, block_rate=0.001))
     make_data(tmp_path / "data")
     with pytest.raises(DataFileError, match=f"labelled 0 for {SPLIT_NAMES[CALIBRATION]}, needs 2995"):
-        train_heads(strict, data=tmp_path / "data", encoder=encoder, output=tmp_path / "m", cache=tmp_path / "c")
+        train_heads(
+            strict, data=tmp_path / "data", encoder=encoder, output=tmp_path / "m", cache=tmp_path / "c"
+        )
     assert not (tmp_path / "m").exists()
+
+
+def test_an_fp32_source_is_converted_with_training_texts(
+    trained: tuple[Path, ModelFile, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, file, _ = trained
+    asked: dict[str, Any] = {}
+
+    def fake_convert(source: Path, output: Path, **options: Any) -> ModelFile:
+        asked.update(options)
+        return TinyModel().write(output)
+
+    monkeypatch.setattr("safetyclf.train.pipeline.convert", fake_convert)
+    config = run_config()
+    config = replace(
+        config, encoder=replace(config.encoder, rules=("strip_invisible/1",), calibration_texts=40)
+    )
+    folder = tmp_path / "source"
+    folder.mkdir()
+    again = train_heads(
+        config, data=root / "data", encoder=folder, output=tmp_path / "m", cache=root / "cache", threads=1
+    )
+    assert asked["rules"] == ("strip_invisible/1",)
+    dataset = read_dataset(root / "data", config)
+    assert len(asked["calibration"]) == 40
+    assert set(asked["calibration"]) <= set(dataset.texts_of(dataset.rows(TRAIN)))
+    assert (again.tensors["heads.weight"] == file.tensors["heads.weight"]).all()
 
 
 def test_sample_must_be_a_share(encoder: Path, tmp_path: Path) -> None:

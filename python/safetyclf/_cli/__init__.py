@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(f"error: {error}")
         return ERROR
     except Exception:
+        import traceback
+
         traceback.print_exc()
         complain("this is a bug in safetyclf, please report it")
         return BUG

@@ -53,15 +53,14 @@ def open_source(name: str, form: Format, field: str, max_text_bytes: int) -> Sou
 
     Raises:
         OSError: the file cannot be opened. Later reads may raise it, too.
-        DataFileError: the file as a whole is not of the format, or lacks the field; records may raise it,
-            too.
+        DataFileError: the file is not of the format, or lacks the field. Records may raise it, too.
         MissingDependencyError: Parquet without pyarrow.
     """
     if form == "parquet":
         return _parquet(name, field)
     # Room for escapes (six bytes for one character at worst) and for other fields beside the text.
     longest = max_text_bytes + len(_BOM) + 2 if form == "text" else 8 * max_text_bytes + (16 << 20)
-    lines = LineReader(0 if name == "-" else os.open(name, os.O_RDONLY | os.O_CLOEXEC), longest)
+    lines = LineReader(os.dup(0) if name == "-" else os.open(name, os.O_RDONLY | os.O_CLOEXEC), longest)
     if form == "text":
         records = _text_records(lines)
     elif form == "jsonl":
@@ -100,7 +99,10 @@ class LineReader:
         while not self._ended and not self._has_line():
             if not self._poll.poll(0):
                 return False
-            self._fill()
+            try:
+                self._fill()
+            except OSError:
+                return True  # whoever takes the next line meets it again, and reports it
         return True
 
     def done(self) -> int:

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from .._classifier import Classifier
@@ -15,11 +17,13 @@ from .._results import Thresholds, Verdict
 from .._texts import problem_of
 from ._common import ERROR, FLAGGED, OK, Subparsers, UsageError, add_classifier_options, complain
 from ._inputs import Record, Source, format_of, open_source
-from ._output import Output, OutputError
+from ._output import Output
 from ._progress import Progress
 
 _BATCH: Final = 512  # messages
 _BATCH_CHARACTERS: Final = 1 << 22
+# JSON allows them in strings, but many programs that split text into lines split here, too.
+_LINE_BREAKS: Final = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -91,11 +95,9 @@ class _Job:
 
     def run(self) -> int:
         if self._arguments.text:
-            texts = iter([Record(i, text) for i, text in enumerate(self._arguments.text, 1)])
-            self._classify(Source("--text", texts, lambda: True, lambda: 0))
-        elif self._files == ["-"] and sys.stdin is not None and sys.stdin.isatty():
-            complain("reading messages from the terminal, one a line; Ctrl-D ends")
-        if not self._arguments.text:
+            records = (Record(number, text) for number, text in enumerate(self._arguments.text, 1))
+            self._classify(Source("--text", records, lambda: True, lambda: 0))
+        else:
             for name in self._files:
                 self._classify_file(name)
         self._progress.clear()
@@ -105,27 +107,36 @@ class _Job:
         return FLAGGED if self._flagged and self._arguments.fail_on_flagged else OK
 
     def _classify_file(self, name: str) -> None:
+        if name == "-" and sys.stdin is not None and sys.stdin.isatty():
+            complain("reading messages from the terminal, one a line; Ctrl-D ends")
         form = self._arguments.input_format
-        try:
-            source = open_source(
-                name,
-                format_of(name) if form == "auto" else form,
-                self._arguments.field,
-                self._classifier.max_text_bytes,
-            )
+        if form == "auto":
+            form = format_of(name)
+        source: Source | None = None
+        with self._reading(name):
+            source = open_source(name, form, self._arguments.field, self._classifier.max_text_bytes)
+        if source is not None:
             self._classify(source)
             self._done_bytes += source.done()
-        except (OutputError, BrokenPipeError):
-            raise
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """Reports what makes the rest of an input unreadable, and lets the next one have its turn."""
+        try:
+            yield
         except (DataFileError, MissingDependencyError) as error:
             self._fail(str(error))
         except OSError as error:
             self._fail(f"{name}: cannot read: {error.strerror or error}")
 
+    def _records(self, source: Source) -> Iterator[Record]:
+        with self._reading(source.name):
+            yield from source.records
+
     def _classify(self, source: Source) -> None:
         batch: list[Record] = []
         characters = 0
-        for record in source.records:
+        for record in self._records(source):
             batch.append(self._checked(record))
             characters += len(record.text)
             if len(batch) == _BATCH or characters >= _BATCH_CHARACTERS or not source.ready():
@@ -168,19 +179,21 @@ class _Job:
         if verdict.repaired:
             result["repaired"] = True
         result["model"] = verdict.model
-        return json.dumps(result, ensure_ascii=False) + "\n"
+        return _json_line(result)
 
     def _error_line(self, name: str, record: Record) -> str:
         if self._arguments.format == "table":
             return f"{f'{name}:{record.line}':<24} error   {record.error}\n"
-        return (
-            json.dumps({"file": name, "line": record.line, "error": record.error}, ensure_ascii=False) + "\n"
-        )
+        return _json_line({"file": name, "line": record.line, "error": record.error})
 
     def _fail(self, message: str) -> None:
         self._failed = True
         self._progress.clear()
         complain(message)
+
+
+def _json_line(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False).translate(_LINE_BREAKS) + "\n"
 
 
 def _table_line(name: str, record: Record, verdict: Verdict, text: str | None) -> str:

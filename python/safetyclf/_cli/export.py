@@ -21,7 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from ..export import export_onnx
+    from ..onnx_graph import export
 
-    export_onnx(arguments.model, arguments.onnx)
+    export(arguments.model, arguments.onnx)
     return OK

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 import time
-from pathlib import Path
 
 from ._common import OK, Subparsers, UsageError
 
@@ -48,6 +46,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
+    # Here, as every other command would wait for them.
+    import importlib.util
+    from pathlib import Path
+
     if not args.heads_only:
         raise UsageError("full fine-tuning is not in this version: give --heads-only (a frozen encoder)")
     if args.threads < 0:

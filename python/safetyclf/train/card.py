@@ -166,7 +166,8 @@ def _making(file: ModelFile) -> str:
     curves = ", ".join(f"`{name}` {method}" for name, method in methods.items())
     return f"""## How it was made
 
-- Encoder: weights `{encoder["weights_sha256"][:12]}`; source: {encoder.get("source", "a model file")}.
+- Encoder: weights `{encoder["weights_sha256"][:12]}`; {encoder["origin"] or "origin not stated"}
+  ({encoder["licence"] or "licence not stated"}).
 - Heads: {p["method"]}; written and guide-labelled rows weigh {recipe["reference_factor"]:g} times,
   positives by the exponent {recipe["positive_exponent"]:g}. L2 strength: {strengths}.
 - Calibration: {curves}.

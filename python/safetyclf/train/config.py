@@ -25,8 +25,10 @@ KINDS = ("human", "domain", "weak", "written", "guide")
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """How an fp32 source becomes the int8 encoder; not used when the encoder is a model file already."""
+    """Where the encoder comes from, and how an fp32 source becomes int8 (a model file stays as it is)."""
 
+    origin: str = ""
+    licence: str = ""
     rules: tuple[str, ...] = ()
     calibration_texts: int = 512
 

@@ -156,7 +156,7 @@ def _families(categories: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _apply_families(labels: npt.NDArray[np.int8], scored: tuple[str, ...]) -> None:
-    """Fills in what children and parents imply; copies of a text that contradict each other there are unknown."""
+    """Fills in what children and parents imply; where copies of a text contradict each other: unknown."""
     for child_name, parent_name in _families(scored):
         child, parent = labels[:, scored.index(child_name)], labels[:, scored.index(parent_name)]
         contradicted = (child == 1) & (parent == 0)

@@ -310,7 +310,12 @@ def _provenance(
         "uncovered": dict(config.uncovered),
         "trained_positives": config.trained_positives,
         "training_positives": positives,
-        "encoder": {"weights_sha256": weights, **base.file.provenance},
+        "encoder": {
+            "weights_sha256": weights,
+            "origin": config.encoder.origin,
+            "licence": config.encoder.licence,
+            **base.file.provenance,
+        },
         "recipe": {
             "reference_factor": recipe.reference_factor,
             "positive_exponent": recipe.positive_exponent,
