@@ -66,7 +66,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.name} ended without an answer; BENCH_VERBOSE=1 shows its messages")
+            raise self._ended()
         return json.loads(line)
 
     def __enter__(self) -> Worker:
@@ -81,8 +81,14 @@ class Worker:
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message) + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def _ended(self) -> SystemExit:
+        return SystemExit(f"{self.name} ended without an answer; BENCH_VERBOSE=1 shows its messages")
 
 
 def interleave(

@@ -1,7 +1,7 @@
 """One contestant in its own process: answers one JSON line per JSON line. `_drive.Worker` is the other end.
 
 First line: the setup. Then any number of
-    {"do": "load", "texts": [...]}              warms up on the first of them
+    {"do": "load", "texts": [...]}              takes the texts and scores them once: runtimes prepare for shapes
     {"do": "bulk"}                              scores all texts once
     {"do": "latency", "text": ..., "calls": n}  scores one text n times
     {"do": "save", "path": ...}                 writes the scores of all texts as .npy
@@ -19,7 +19,6 @@ from typing import Any
 
 import _machine
 
-WARM_TEXTS = 64
 WARM_CALLS = 20
 
 
@@ -57,7 +56,7 @@ def main() -> None:
         match request["do"]:
             case "load":
                 texts = request["texts"]
-                contestant.score(texts[:WARM_TEXTS])
+                contestant.score(texts)
                 return {}
             case "bulk":
                 return timed(lambda: contestant.score(texts))

@@ -47,14 +47,14 @@ double seconds(std::size_t calls, Call&& call) {
 template <class Call>
 Time measure(Call&& call) {
     constexpr double kRepeat = 4e-3;
-    constexpr std::size_t kRepeats = 15;
     std::size_t calls = 1;
     while (seconds(calls, call) < kRepeat) calls *= 2;
+    const std::size_t repeats = calls > 1 ? 15 : 5;
     std::vector<double> times;
-    for (std::size_t i = 0; i < kRepeats; ++i)
+    for (std::size_t i = 0; i < repeats; ++i)
         times.push_back(seconds(calls, call) / static_cast<double>(calls));
     std::sort(times.begin(), times.end());
-    return {times[kRepeats / 2], times.front()};
+    return {times[repeats / 2], times.front()};
 }
 
 // Multiply-accumulates per call of a loop that touches registers only.

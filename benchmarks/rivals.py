@@ -26,6 +26,7 @@ from _drive import Worker, interleave, latency, percentile, ratios, throughput
 RIVALS = (
     "openvino-int8",
     "openvino-int8-bf16",
+    "openvino-bf16",
     "onnxruntime-int8",
     "onnxruntime-fp32",
     "ctranslate2-int8",
@@ -173,7 +174,6 @@ def tune(run: Run) -> None:
                 python=o.rival_python,
             ) as worker:
                 worker.ask({"do": "load", "texts": run.strings})
-                worker.ask({"do": "bulk"})
                 best[budget] = round(min(worker.ask({"do": "bulk"})["cpu"] for _ in range(o.rounds)), 3)
         print(f"{rival}, {run.setting}, {len(run.texts)} texts: CPU seconds by budget {best}", flush=True)
 

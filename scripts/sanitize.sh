@@ -23,7 +23,8 @@ fi
 cmake --preset asan -DSAFETYCLF_PYTHON=ON -DPython_EXECUTABLE="$VENV/bin/python" -Dpybind11_DIR="$(python -m pybind11 --cmakedir)" \
     -DSKBUILD_PROJECT_VERSION_FULL="$(python -c 'import importlib.metadata as m; print(m.version("safetyclf"))')"
 cmake --build --preset asan
-UBSAN_OPTIONS=print_stacktrace=1 ctest --preset asan
+status=0
+UBSAN_OPTIONS=print_stacktrace=1 ctest --preset asan || status=1
 
 site=$ROOT/build/asan/site
 rm -rf "$site"
@@ -31,4 +32,5 @@ cmake --install build/asan --component python --prefix "$site"
 cp -r python/safetyclf "$site"
 # Python itself is not instrumented: the run-time libraries must be there before it, and what it leaks at exit is its own.
 LD_PRELOAD="$runtime $("$compiler" -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-    PYTHONPATH=$site python -m pytest -m "not slow" "$@"
+    PYTHONPATH=$site python -m pytest -m "not slow" "$@" || status=1
+exit $status

@@ -120,7 +120,7 @@ class ModelFile:
         return _weights_sha256(self.tensors, _architecture_json(self), _tokenizer_json(self))
 
     def linear(self, layer: int, name: str) -> tuple[npt.NDArray[np.int8], Array, Array, Array]:
-        """One linear layer: weight int8 [n, k], scale [n], bias [n], inverse_smooth [k] of one linear layer."""
+        """One linear layer: weight int8 [n, k], scale [n], bias [n], inverse_smooth [k]."""
         prefix = f"encoder.layers.{layer}.{name}"
         t = self.tensors
         return t[f"{prefix}.weight"], t[f"{prefix}.scale"], t[f"{prefix}.bias"], t[f"{prefix}.inverse_smooth"]
@@ -185,7 +185,8 @@ def vocabulary_tensor(tokens: list[str]) -> npt.NDArray[np.uint8]:
 def quantize_weights(weight: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Symmetric int8 per row: q [n, k] in [-127, 127] and scale float32 [n] > 0, weight ~ q * scale[:, None].
 
-    Rounds to nearest, ties to even. Rows of zeros get scale 1. Raises InvalidArgumentError when a value is not finite.
+    Rounds to nearest, ties to even; rows of zeros get scale 1. Raises InvalidArgumentError when a value is
+    not finite.
     """
     weight = np.asarray(weight, np.float32)
     scale = weight_scales(weight)

@@ -1,7 +1,8 @@
 """Makes a model file out of a BERT-family encoder.
 
-The source is a Hugging Face folder, or an ONNX file exported from such a model. The result is an encoder without heads (docs/model-format.md, the first kind of file): the start of training.
-The way from fp32 to int8 is in `_quantize`.
+The source is a Hugging Face folder, or an ONNX file exported from such a model. The result is an encoder
+without heads (docs/model-format.md, the first kind of file): the start of training. The way from fp32 to int8
+is in `_quantize`.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def convert(
         UnsupportedModelError: the source is no encoder that the engine can run.
         DataFileError: the source or the calibration file is broken.
         ModelFileError: a file cannot be read, or the output not written.
-        InvalidArgumentError: `calibration` holds no text.
+        InvalidArgumentError: `calibration` holds no text, or `source` is neither folder nor .onnx file.
+        MissingDependencyError: the source is an .onnx file and the package onnx is not installed.
     """
     encoder = load_source(source, vocab)
     texts, origin = _calibration_texts(calibration)
@@ -94,7 +96,7 @@ def load_source(source: str | os.PathLike[str], vocab: str | os.PathLike[str] | 
         from .onnx_graph import read_onnx  # needs the package onnx
 
         return read_onnx(path, vocab_path)
-    raise UnsupportedModelError(f"{path}: neither a folder nor an .onnx file")
+    raise InvalidArgumentError(f"{path}: neither a folder nor an .onnx file")
 
 
 def quantized_file(

@@ -222,7 +222,8 @@ def build_graph(
 def read_onnx(path: Path, vocab: Path | None) -> FloatEncoder:
     """The fp32 encoder in an ONNX file exported from a BERT model.
 
-    config.json and the tokenizer lie beside it or one folder up. Raises ModelFileError, DataFileError, UnsupportedModelError.
+    config.json and the tokenizer lie beside it or one folder up. Raises ModelFileError, DataFileError,
+    UnsupportedModelError.
     """
     try:
         model = onnx.load_model(os.fspath(path))

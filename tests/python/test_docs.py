@@ -26,23 +26,24 @@ PAGES = sorted(
     if not page.relative_to(ROOT).parts[0].startswith((".", "build"))
 )
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.FAIL_FAST
 
 
 def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[tuple[Path, str]]:
-    """Pages and their blocks of one language, the blocks of a page joined: they share their names."""
+def page_name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(language: str) -> pytest.MarkDecorator:
+    """Parametrises a test by page; the blocks of a page are joined, as they share their names."""
     found = [
         (page, [code for mark, code in FENCE.findall(text_of(page)) if mark == language]) for page in PAGES
     ]
-    return [(page, "\n".join(parts)) for page, parts in found if parts]
-
-
-def page_name(value: object) -> str | None:
-    return value.relative_to(ROOT).as_posix() if isinstance(value, Path) else ""
+    parameters = [pytest.param(page, "\n".join(codes), id=page_name(page)) for page, codes in found if codes]
+    return pytest.mark.parametrize(("page", "code"), parameters)
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("page", "code"), blocks("python"), ids=page_name)
+@blocks("python")
 @pytest.mark.usefixtures("reader_folder")
 def test_python_blocks_run(page: Path, code: str) -> None:
     if ">>> " not in code:
@@ -66,7 +67,7 @@ def test_python_blocks_run(page: Path, code: str) -> None:
     assert not failures, "".join(failures)
 
 
-@pytest.mark.parametrize(("page", "code"), blocks("console"), ids=page_name)
+@blocks("console")
 @pytest.mark.usefixtures("reader_folder")
 def test_console_blocks_run(page: Path, code: str) -> None:
     first, *parts = re.split(r"^\$ ", code, flags=re.MULTILINE)

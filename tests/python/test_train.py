@@ -597,6 +597,29 @@ def test_an_fp32_source_is_converted_with_training_texts(
     assert (again.tensors["heads.weight"] == file.tensors["heads.weight"]).all()
 
 
+def test_layers_can_be_left_out(
+    trained: tuple[Path, ModelFile, list[str]], encoder: Path, tmp_path: Path
+) -> None:
+    root, _, _ = trained
+    config = run_config()
+
+    def run(layers: int) -> ModelFile:
+        short = replace(config, encoder=replace(config.encoder, layers=layers))
+        output = tmp_path / "short.safetensors"
+        return train_heads(
+            short, data=root / "data", encoder=encoder, output=output, cache=root / "cache", threads=1
+        )
+
+    short = run(1)
+    assert short.architecture.layers == 1
+    assert short.tensors["heads.weight"].shape == (2, 2, 64)
+    engine = Engine(str(tmp_path / "short.safetensors"), threads=1, max_text_bytes=1 << 20, isa="")
+    whole = Engine(str(encoder), threads=1, max_text_bytes=1 << 20, isa="")
+    assert (engine.pooled(["a bad day"])[0] == whole.pooled(["a bad day"])[0][:, :2]).all()
+    with pytest.raises(InvalidArgumentError, match=r"encoder\.layers is 3, but the encoder has 2"):
+        run(3)
+
+
 def test_sample_must_be_a_share(encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="sample"):
         train_heads(CONFIG, data=tmp_path, encoder=encoder, output=tmp_path / "m", cache=tmp_path, sample=0)

@@ -31,6 +31,7 @@ class EncoderConfig:
     licence: str = ""
     rules: tuple[str, ...] = ()
     calibration_texts: int = 512
+    layers: int = 0  # keep the first this many; 0 keeps all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +218,8 @@ def _check(config: TrainingConfig, name: str) -> None:
     require(
         all(value > 0 for value in config.selection.reference_factor), "'reference_factor' must be positive"
     )
+    require(config.encoder.layers >= 0, "'encoder.layers' must be at least 0")
+    require(config.encoder.calibration_texts >= 1, "'encoder.calibration_texts' must be at least 1")
     require(config.calibration.min_positives >= 1, "'calibration.min_positives' must be at least 1")
     require(config.calibration.max_knots >= 4, "'calibration.max_knots' must be at least 4")
     require(config.weights.full_rows >= 1, "'weights.full_rows' must be at least 1")

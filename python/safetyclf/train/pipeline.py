@@ -79,15 +79,17 @@ def train_heads(
     _check_counts(dataset, config)
 
     base = _encoder(Path(encoder), dataset, config, cache, report)
+    kept = _first_layers(base.file, config.encoder.layers)
+    depths = kept.architecture.layers + 1
     weights = base.file.weights_sha256()
     engine = Engine(str(base.path), threads=threads, max_text_bytes=MAX_TEXT_BYTES, isa="")
     rows = np.flatnonzero((dataset.split == TRAIN) | (dataset.split == SELECTION))
     features = compute_features(engine, weights, dataset.texts_of(rows), cache, report)
+    features = replace(features, pooled=features.pooled[:depths])
     trainer = Trainer(dataset, features, rows, config)
     recipe = trainer.choose(report)
     report(f"selection: reference_factor {recipe.reference_factor:g}, l2 {dict(_named(config, recipe.l2))}")
 
-    depths = len(features.pooled)
     heads = []
     selection_precision = []
     for depth in range(depths):
@@ -98,7 +100,7 @@ def train_heads(
         )
 
     categories, positives = _coverage(dataset, config)
-    file = replace(base.file, info=config.model, provenance={}, evaluation={}).with_heads(
+    file = replace(kept, info=config.model, provenance={}, evaluation={}).with_heads(
         categories, np.stack([h.weight for h in heads]), np.stack([h.bias for h in heads])
     )
     scorer = _Scorer(file, cache / "heads.safetensors", depths - 1, threads, report)
@@ -159,6 +161,20 @@ def _encoder(source: Path, dataset: Dataset, config: TrainingConfig, cache: Path
         rules=config.encoder.rules,
     )
     return _Encoder(path, file)
+
+
+def _first_layers(file: ModelFile, layers: int) -> ModelFile:
+    """The encoder without its heads and without what follows the first `layers` layers; 0 keeps all."""
+    found = file.architecture.layers
+    if layers > found:
+        raise InvalidArgumentError(f"encoder.layers is {layers}, but the encoder has {found}")
+    layers = layers or found
+    dropped = tuple(f"encoder.layers.{i}." for i in range(layers, found))
+    return replace(
+        file,
+        architecture=replace(file.architecture, layers=layers),
+        tensors={name: tensor for name, tensor in file.tensors.items() if not name.startswith(dropped)},
+    )
 
 
 def _check_counts(dataset: Dataset, config: TrainingConfig) -> None:
