@@ -1,10 +1,9 @@
 """One contestant in its own process: answers one JSON line per JSON line. `_drive.Worker` is the other end.
 
 First line: the setup. Then any number of
-    {"do": "load", "texts": [...]}              takes the texts and scores them once: runtimes prepare for shapes
+    {"do": "load", "texts": [...]}              scores the texts once, to warm up
     {"do": "bulk"}                              scores all texts once
     {"do": "latency", "text": ..., "calls": n}  scores one text n times
-    {"do": "save", "path": ...}                 writes the scores of all texts as .npy
     {"do": "about"}
 """
 
@@ -70,11 +69,6 @@ def main() -> None:
                     contestant.score(one)
                     milliseconds.append((time.perf_counter() - start) * 1e3)
                 return milliseconds
-            case "save":
-                import numpy as np
-
-                np.save(request["path"], contestant.score(texts))
-                return {}
             case "about":
                 memory = round(_machine.memory_mb("VmHWM"))
                 return {**contestant.about(), "amx": _machine.amx_granted(), "peak_rss_mb": memory}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """safetyclf by itself: throughput and latency for each instruction set, cold start, memory.
 
-    end_to_end.py [bulk latency cold memory] [--texts workload.jsonl] [--model FILE] ...
+    end_to_end.py [bulk|latency|cold|memory|all] [--texts workload.jsonl] [--model FILE] ...
 
 docs: benchmarks/README.md.
 """
@@ -74,7 +74,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="*", choices=KINDS, default=KINDS)
+    parser.add_argument("what", nargs="?", choices=(*KINDS, "all"), default="all")
     parser.add_argument("--model", help="model file (default: the one inside the package)")
     parser.add_argument("--texts", type=Path, help="workload file (default: synthetic texts)")
     parser.add_argument("--count", type=int, default=1000, help="number of texts")
@@ -209,6 +209,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     options = arguments()
+    kinds = KINDS if options.what == "all" else (options.what,)
 
     def store(key: str, entry: dict[str, Any]) -> None:
         _results.store(options.results, "end_to_end", key, {"rounds": options.rounds, **entry})
@@ -216,11 +217,11 @@ def main() -> None:
 
     for kind, measure in (("bulk", bulk), ("latency", batch_of_one)):
         for threads in map(int, options.threads.split(",")):
-            if kind in options.what:
+            if kind in kinds:
                 store(f"{kind}, threads {threads}", measure(options, threads))
-    if "cold" in options.what:
+    if "cold" in kinds:
         store("cold", cold(options))
-    if "memory" in options.what:
+    if "memory" in kinds:
         store("memory", memory(options))
 
 

@@ -80,16 +80,20 @@ def rival_bulk(entry: dict[str, Any]) -> str:
     return source(entry, about, texts, f"{entry['rounds']} rounds") + "\n" + table(header, rows)
 
 
-def milliseconds(figures: dict[str, Any]) -> tuple[float, float]:
-    return figures["p50"], figures["p99"]
+LATENCY_HEADER = ("20 tokens, p50 ms", "p10", "p99", "120 tokens, p50 ms", "p10", "p99")
+
+
+def milliseconds(figures: dict[str, Any]) -> tuple[float, ...]:
+    """The cells of LATENCY_HEADER."""
+    lengths = figures["ms_20_tokens"], figures["ms_120_tokens"]
+    return tuple(f[percentile] for f in lengths for percentile in ("p50", "p10", "p99"))
 
 
 def rival_latency(entry: dict[str, Any]) -> str:
     rows = [
         (
             name_of(contestant, f["about"]),
-            *milliseconds(f["ms_20_tokens"]),
-            *milliseconds(f["ms_120_tokens"]),
+            *milliseconds(f),
             "" if contestant == "safetyclf" else f["safetyclf_is_faster_by_20"],
             "" if contestant == "safetyclf" else f["safetyclf_is_faster_by_120"],
         )
@@ -97,10 +101,7 @@ def rival_latency(entry: dict[str, Any]) -> str:
     ]
     header = (
         "runtime",
-        "20 tokens, p50 ms",
-        "p99",
-        "120 tokens, p50 ms",
-        "p99",
+        *LATENCY_HEADER,
         "safetyclf is faster by, 20 tokens",
         "120 tokens",
     )
@@ -154,11 +155,8 @@ def own_source(entry: dict[str, Any]) -> tuple[str, ...]:
 
 
 def own_latency(entry: dict[str, Any]) -> str:
-    rows = [
-        (isa, *milliseconds(f["ms_20_tokens"]), *milliseconds(f["ms_120_tokens"]))
-        for isa, f in entry["isas"].items()
-    ]
-    header = ("instruction set", "20 tokens, p50 ms", "p99", "120 tokens, p50 ms", "p99")
+    rows = [(isa, *milliseconds(f)) for isa, f in entry["isas"].items()]
+    header = ("instruction set", *LATENCY_HEADER)
     return source(entry, *own_source(entry)) + "\n" + table(header, rows)
 
 

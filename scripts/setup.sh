@@ -5,7 +5,7 @@
 
 choose_python() {
     local version
-    for version in "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')" 3.13 3.12 3.11 3.10; do
+    for version in "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" 3.13 3.12 3.11 3.10; do
         case $version in 3.1[0-3]) find_python "$version" && return ;; esac
     done
     fail "no Python 3.10 to 3.13 with the module ensurepip was found (on Debian: apt-get install python3-venv)"

@@ -25,6 +25,7 @@ from ._errors import InvalidArgumentError, ModelFileError, ModelFormatError
 FORMAT: Final = "safetyclf/1"
 NUMERICS_REVISION: Final = 1  # cpp/kernels/abi.h, kNumericsRevision; a test compares the two
 MAX_HEADER: Final = 16 << 20
+MAX_LAYERS: Final = 256
 NEVER: Final = 2.0  # a threshold that no probability reaches
 
 Coverage = Literal["trained", "weak", "derived", "none"]
@@ -294,9 +295,8 @@ def to_bytes(file: ModelFile) -> bytes:
 
     Raises ModelFormatError when the content breaks the rules of the format.
     """
-    metadata = _metadata(file)
     _check_tensors(file, "the new model file")
-    data = assemble(file.tensors, metadata)
+    data = assemble(file.tensors, _metadata(file))
     if int.from_bytes(data[:8], "little") > MAX_HEADER:
         raise ModelFormatError("the new model file: metadata make the header larger than 16 MiB")
     return data
@@ -466,9 +466,9 @@ def from_bytes(data: bytes, name: str = "model file") -> ModelFile:
             provenance=section("provenance"),
             evaluation=section("evaluation"),
         )
+        _check_tensors(file, name)
     except (TypeError, KeyError, AttributeError) as error:
         raise ModelFormatError(f"{name}: metadata have missing, unknown or wrong fields: {error}") from None
-    _check_tensors(file, name)
 
     weights = _weights_sha256(tensors, metadata["architecture"], metadata["tokenizer"])
     hashes = {
@@ -525,6 +525,13 @@ def _check_tensors(file: ModelFile, name: str) -> None:
         if not condition:
             raise ModelFormatError(f"{name}: {message}")
 
+    sizes = {key: size for key, size in vars(file.architecture).items() if key != "norm_epsilon"}
+    for key, size in sizes.items():
+        limit = MAX_LAYERS if key == "layers" else 2**31 - 1
+        require(
+            type(size) is int and 1 <= size <= limit, f"architecture.{key} is not an integer in its range"
+        )
+    require(isinstance(file.architecture.norm_epsilon, float | int), "architecture.norm_epsilon is no number")
     expected = expected_shapes(file)
     missing, unexpected = (
         sorted(expected.keys() - file.tensors.keys()),
@@ -547,8 +554,12 @@ def _check_tensors(file: ModelFile, name: str) -> None:
             require(not (tensor == -128).any(), f"tensor {key!r} holds -128")
         if key.endswith((".scale", ".inverse_smooth")):
             require(bool((tensor > 0).all()), f"tensor {key!r} holds a value that is not positive")
+    try:
+        tokens = len(file.vocabulary)
+    except UnicodeDecodeError:
+        raise ModelFormatError(f"{name}: tensor 'tokenizer.vocabulary' is not valid UTF-8") from None
     require(
-        len(file.vocabulary) == file.architecture.vocabulary,
+        tokens == file.architecture.vocabulary,
         "the number of tokens is not architecture.vocabulary",
     )
     require(

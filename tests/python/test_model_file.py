@@ -549,6 +549,11 @@ CONTENT: dict[str, tuple[Callable[[Tensors, Header], object], str, bool]] = {
     ),
     "token too few": (tensor(VOCABULARY, lambda t: t[: bytes(t).rindex(b"\n")]), f"has {V - 1} tokens", True),
     "empty token": (tensor(VOCABULARY, lambda t: np.append(t, np.uint8([10]))), "empty token", True),
+    "vocabulary not UTF-8": (
+        tensor(VOCABULARY, lambda t: np.append(t, np.uint8([0xC3]))),
+        "not valid UTF-8",
+        True,
+    ),
     "no tokens": (tensor(VOCABULARY, lambda t: t[:0]), "empty token", True),
     "token twice": (
         lambda t, m: t.update({VOCABULARY: mf.vocabulary_tensor([*FILE.vocabulary[:-1], "the"])}),
@@ -625,6 +630,26 @@ def test_wrong_hash(key: str) -> None:
     )
 
 
+@settings(deadline=None)
+@given(
+    st.sampled_from(["model", "architecture", "tokenizer", "categories", "calibration"]),
+    json_values,
+    st.data(),
+)
+def test_values_of_any_type_are_refused_cleanly(section: str, value: Any, data: st.DataObject) -> None:
+    """Neither reader may fail in another way than by refusing; the C++ one refuses all that Python does."""
+
+    def change(tensors: Tensors, metadata: Header) -> None:
+        part = metadata[section][0] if section == "categories" else metadata[section]
+        part[data.draw(st.sampled_from(sorted(part)))] = value
+
+    broken = sealed(change)
+    try:
+        mf.from_bytes(broken)
+    except ModelFormatError:
+        assert not survives(broken)
+
+
 def flipped(bit: int) -> bytes:
     data = bytearray(DATA)
     data[bit // 8] ^= 1 << bit % 8
@@ -674,6 +699,9 @@ def test_write_refuses_what_readers_would(tmp_path: Path) -> None:
         mf.write(tmp_path / "model", replace(FILE, tensors=tensors))
     with pytest.raises(ModelFormatError, match="name"):
         mf.write(tmp_path / "model", replace(FILE, info=replace(FILE.info, name="A B")))
+    tensors[WORDS] = FILE.tensors[WORDS].astype(np.float64)
+    with pytest.raises(ModelFormatError, match="float64"):
+        mf.write(tmp_path / "model", replace(FILE, tensors=tensors))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -246,6 +246,15 @@ Value parse(std::string_view source) {
     return Parser(source).document();
 }
 
+bool is_utf8(std::string_view text) {
+    for (std::size_t i = 0; i < text.size();) {
+        const std::size_t length = utf8_length(text, i);
+        if (length == 0) return false;
+        i += length;
+    }
+    return true;
+}
+
 std::string printable(std::string_view text) {
     constexpr std::size_t kLimit = 200;
     constexpr char kDigits[] = "0123456789abcdef";

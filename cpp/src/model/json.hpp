@@ -42,6 +42,9 @@ struct Value {
 // Throws ParseError. Bytes after the value must be JSON white space.
 [[nodiscard]] Value parse(std::string_view source);
 
+// Whether all of `text` is valid UTF-8.
+[[nodiscard]] bool is_utf8(std::string_view text);
+
 // Text for an error message: valid UTF-8 without control characters; all other bytes as \xNN; at most about
 // 200 bytes.
 [[nodiscard]] std::string printable(std::string_view text);

@@ -420,6 +420,7 @@ void read_vocabulary(const Container& container, Schema& schema) {
         vocabulary.find("\n\n") != std::string::npos) {
         fail("tensor \"tokenizer.vocabulary\" holds an empty token");
     }
+    if (!json::is_utf8(vocabulary)) fail("tensor \"tokenizer.vocabulary\" is not valid UTF-8");
     const auto tokens = std::count(vocabulary.begin(), vocabulary.end(), '\n') + 1;
     if (tokens != static_cast<std::ptrdiff_t>(schema.architecture.vocabulary)) {
         fail("tensor \"tokenizer.vocabulary\" has " + std::to_string(tokens) +

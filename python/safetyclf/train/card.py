@@ -126,9 +126,9 @@ def _evaluation(file: ModelFile) -> str:
     depths = ", ".join(_number(value) for value in evaluation["selection_average_precision_by_depth"])
     return f"""## Evaluation
 
-{evaluation["set"]}. Neither training nor selection nor calibration saw them, but they come from the same
-sources: figures on other text will be lower. AUPRC depends on the share of positives. ECE is the expected
-calibration error over 15 bins.
+{evaluation["set"]}.
+Neither training nor selection nor calibration saw them, but they come from the same sources: figures on other
+text will be lower. AUPRC depends on the share of positives. ECE is the expected calibration error (15 bins).
 
 All test rows:
 
@@ -187,4 +187,4 @@ def _number(value: float | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2g} %"
+    return "" if value is None else f"{100 * value:.3g} %"
