@@ -4,7 +4,8 @@
     accuracy.py --encoder FOLDER [--texts FILE.jsonl[.gz]] [--count 2000] [--head head.npz] ...
 
 Both see the same token ids and windows and use the heads and calibration of the same model file, so what
-differs is the arithmetic of the encoder. The fp32 weights are those of the original Hugging Face folder.
+differs is the arithmetic of the encoder. The fp32 weights are those of the original Hugging Face folder, as
+many layers of them as the model file has.
 docs: benchmarks/README.md.
 """
 
@@ -15,7 +16,7 @@ import gzip
 import json
 import random
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,14 @@ def windows_of(engine: Any, texts: list[str]) -> Windows:
     return Windows(ids, first)
 
 
-def pooled_in_fp32(encoder: Path, windows: Windows) -> Floats:
-    """Mean-pooled output of the last layer [windows, hidden], computed by onnxruntime without any padding."""
+def pooled_in_fp32(encoder: Path, layers: int, windows: Windows) -> Floats:
+    """Mean-pooled output of the first `layers` layers [windows, hidden], by onnxruntime, unpadded."""
     import onnxruntime
     from safetyclf import convert, onnx_graph
 
-    graph = onnx_graph.build_graph(convert.load_source(encoder), None)
+    source = convert.load_source(encoder)
+    source = replace(source, architecture=replace(source.architecture, layers=layers))
+    graph = onnx_graph.build_graph(source, None)
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     by_length: dict[int, list[int]] = defaultdict(list)
     for i, ids in enumerate(windows.ids):
@@ -152,31 +155,32 @@ def main() -> None:
 
     path = safetyclf.Classifier(options.model).info()["path"]
     file = _modelfile.read(path)
+    layers = file.architecture.layers
     engine = _native.Engine(path, threads=0, max_text_bytes=1 << 30, isa="")
 
     texts = sample(options.texts, options.count)
     windows = windows_of(engine, texts)
-    pooled = pooled_in_fp32(options.encoder, windows)
+    pooled = pooled_in_fp32(options.encoder, layers, windows)
     entry = {
         "model": engine.model_id,
         "isa": engine.isa,
         "texts": corpora.name(options.texts),
         "count": len(texts),
         "windows": len(windows.ids),
+        "layers": layers,
         **compare_probabilities(engine, file, texts, windows, pooled),
     }
     if options.head is not None:
         texts = [t.text for t in corpora.load(options.texts, HEAD_TEXTS)]
         windows = windows_of(engine, texts)
-        pooled = pooled_in_fp32(options.encoder, windows)
+        pooled = pooled_in_fp32(options.encoder, layers, windows)
         entry["other_head"] = {
             "head": options.head.name,
             "count": len(texts),
             **compare_with_head(engine, options.head, texts, windows, pooled),
         }
-    _results.store(
-        options.results, "accuracy", f"{corpora.name(options.texts)}, {options.count} texts", entry
-    )
+    key = f"{file.info.name}, {layers} layers, {corpora.name(options.texts)}"
+    _results.store(options.results, "accuracy", key, entry)
     print(json.dumps(entry, indent=1))
 
 

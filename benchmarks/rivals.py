@@ -3,7 +3,8 @@
 
     rivals.py bulk|latency|cold|tune --models FOLDER [--threads 1] [--no-amx] [--texts workload.jsonl] ...
 
-docs: benchmarks/README.md. The rivals' models come from `../shared/peers/bench_peers.py export`.
+docs: benchmarks/README.md. The rivals' models come from `../shared/peers/bench_peers.py export`,
+safetyclf's from `make_model.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ RIVALS = (
     "onnxruntime-fp32",
     "ctranslate2-int8",
 )
+RIVAL_LAYERS = 6
 BUDGETS = (256, 512, 1024, 2048, 4096, 8192)
 
 
@@ -46,7 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rival-python", default=sys.executable, help="interpreter that has the rivals' packages"
     )
-    parser.add_argument("--model", help="safetyclf model file (default: the one inside the package)")
+    parser.add_argument("--model", help="safetyclf model file with the rivals' encoder (make_model.py)")
     parser.add_argument("--texts", type=Path, help="workload file (default: synthetic texts)")
     parser.add_argument("--count", type=int, default=1000, help="number of texts")
     parser.add_argument("--threads", type=int, default=1)
@@ -56,9 +58,22 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_layers(model: str | None) -> None:
+    """A model with fewer layers than the rivals' computes less, and would win for the wrong reason."""
+    import safetyclf
+
+    layers = safetyclf.Classifier(model, threads=1).info()["architecture"]["layers"]
+    if layers != RIVAL_LAYERS:
+        raise SystemExit(
+            f"safetyclf's model has {layers} layers, the rivals' {RIVAL_LAYERS}: see make_model.py"
+        )
+
+
 class Run:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
+        if options.what != "tune":
+            check_layers(options.model)
         self.texts = corpora.load(options.texts, options.count)
         # What a rival reads: it cuts a text at 512 tokens. We read all of it, in windows.
         self.tokens = sum(min(t.tokens, 512) for t in self.texts)

@@ -197,7 +197,10 @@ def accuracy(entry: dict[str, Any]) -> str:
         rows.append(row(f"{other['head']}, {other['count']} texts, at 0.5", other))
     rows += [row(f"{name}, at 0.5", f) for name, f in entry["categories"].items()]
     header = ("", "mean abs. difference", "99 % below", "largest", "positive in fp32", "flipped")
-    about = f"model {entry['model']} ({entry['isa']}), {entry['count']} texts, {entry['windows']} windows"
+    about = (
+        f"model {entry['model']} ({entry['isa']}, {entry['layers']} layers), {entry['count']} texts, "
+        f"{entry['windows']} windows"
+    )
     return source(entry, about) + "\n" + table(header, rows)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetyclf
 from safetyclf import _modelfile
 from safetyclf._cli import main
 from safetyclf._errors import DataFileError, InvalidArgumentError
@@ -658,3 +659,17 @@ def test_command_line(encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert _modelfile.read(output).id in captured.err
     assert card.read_text().startswith("# from-cli 0.1.0")
     assert main([*arguments, "--heads-only", "--threads", "-1"]) == 2
+
+
+# The model in the package -----------------------------------------------------------------------------------
+
+
+def test_bundled_model_was_made_with_the_default_configuration() -> None:
+    folder = Path(safetyclf.__file__).parent / "models"
+    file = _modelfile.read(folder / "default.safetensors")
+    config = load_config()
+    assert file.provenance["config_sha256"] == config.sha256
+    assert file.provenance["sample"] == 1.0
+    assert file.architecture.layers == config.encoder.layers
+    assert [c.name for c in file.scored] == list(config.scored)
+    assert (folder / "MODEL_CARD.md").read_text(encoding="utf-8") == model_card(file)

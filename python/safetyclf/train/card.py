@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._modelfile import NEVER, ModelFile
+from .data import SPLIT_NAMES
 
 
 def model_card(file: ModelFile) -> str:
@@ -151,7 +152,7 @@ def _data(file: ModelFile) -> str:
     splits = file.provenance["splits"]
     return f"""## Data
 
-{", ".join(f"{count} {name}" for name, count in splits.items())} texts, near-duplicates joined. The model file
+{", ".join(f"{splits[name]} {name}" for name in SPLIT_NAMES)} texts, near-duplicates joined. The model file
 holds none of them. Who passes the data on must heed the licences; attribution is given here.
 
 {_table(["set", "kind", "texts", "origin", "licence", "attribution due"], rows)}

@@ -61,7 +61,7 @@ def train_heads(
         report: gets a line of progress now and then.
 
     Returns:
-        The written file, with its id.
+        The file as read back, with its id.
 
     Raises:
         DataFileError: the data are wrong, or a category has too few rows; the message says which and how
@@ -124,7 +124,8 @@ def train_heads(
     evaluation = _evaluation(config, dataset, test, test_logits, decision)
     evaluation["selection_average_precision_by_depth"] = [rounded(value) for value in selection_precision]
     provenance = _provenance(config, dataset, base, weights, recipe, sample, positives)
-    return _modelfile.write(output, replace(file, evaluation=evaluation, provenance=provenance))
+    _modelfile.write(output, replace(file, evaluation=evaluation, provenance=provenance))
+    return _modelfile.read(output)  # as everyone else gets it, so that its card is the same, too
 
 
 @dataclass(frozen=True)
