@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Repeats the tests of kernels and determinism with each instruction set that this CPU supports forced, but for the best one, which
+# Repeats Python tests with each instruction set that this CPU supports forced, but for the best one, which
 # test.sh has used. Arguments go to pytest.
 . "$(dirname "$0")/common.sh"
 need_setup
