@@ -69,6 +69,7 @@ volatile int sink;
 
 __attribute__((target("avx2"))) void peak_avx2() {
     __m256i acc[6];
+#pragma GCC unroll 24
     for (__m256i& x : acc) x = _mm256_setzero_si256();
     __m256i a = _mm256_set1_epi32(sink), w = _mm256_set1_epi32(sink + 1), ones = _mm256_set1_epi16(1);
     for (int i = 0; i < kPeakIterations; ++i) {
@@ -79,18 +80,22 @@ __attribute__((target("avx2"))) void peak_avx2() {
             __asm__ volatile("" : "+x"(w));
         }
     }
+#pragma GCC unroll 24
     for (const __m256i x : acc) sink = sink + _mm256_extract_epi32(x, 0);
 }
 
 __attribute__((target("avx512f,avx512vnni"))) void peak_avx512vnni() {
     __m512i acc[24];
+    // All loops are unrolled, and the multiply is written out: g++ 12 would keep the array in memory, or see
+    // that all accumulators are equal and keep one.
+#pragma GCC unroll 24
     for (__m512i& x : acc) x = _mm512_setzero_si512();
-    __m512i a = _mm512_set1_epi32(sink), w = _mm512_set1_epi32(sink + 1);
+    const __m512i a = _mm512_set1_epi32(sink), w = _mm512_set1_epi32(sink + 1);
     for (int i = 0; i < kPeakIterations; ++i) {
 #pragma GCC unroll 24
-        for (__m512i& x : acc) x = _mm512_dpbusd_epi32(x, a, w);
-        __asm__ volatile("" : "+v"(a), "+v"(w));
+        for (__m512i& x : acc) __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(x) : "v"(a), "v"(w));
     }
+#pragma GCC unroll 24
     for (const __m512i x : acc) sink = sink + _mm512_cvtsi512_si32(x);
 }
 
