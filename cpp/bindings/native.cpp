@@ -218,14 +218,15 @@ py::tuple explain(const Classifier& classifier, const py::object& text, std::siz
 py::tuple tokenize(const Classifier& classifier, const py::object& text) {
     const Texts texts(py::make_tuple(text));
     safetyclf::Tokens t;
-    without_gil([&](const safetyclf::StopCheck&) { t = classifier.tokenize(texts.views()[0]); });
+    without_gil([&](const safetyclf::StopCheck& stop) { t = classifier.tokenize(texts.views()[0], stop); });
     return py::make_tuple(t.ids, t.begins, t.ends, t.row_offsets);
 }
 
 py::str normalize(const Classifier& classifier, const py::object& text) {
     const Texts texts(py::make_tuple(text));
     std::string out;
-    without_gil([&](const safetyclf::StopCheck&) { out = classifier.normalize(texts.views()[0]); });
+    without_gil(
+        [&](const safetyclf::StopCheck& stop) { out = classifier.normalize(texts.views()[0], stop); });
     return out;
 }
 

@@ -87,6 +87,21 @@ void test_errors() {
     }
 }
 
+void test_stop() {
+    const Tokenizer tokenizer(small_config());
+    const std::string large(1 << 20, 'a');
+    const Texts texts{"a", large};
+    RaggedBatch batch;
+    std::size_t asked = 0;
+    const auto code =
+        error_code_of([&] { tokenizer.encode(texts, true, batch, [&] { return ++asked == 3; }); });
+    CHECK(code == ErrorCode::cancelled && asked == 3);
+    CHECK(batch.ids.empty() && batch.windows() == 0 && batch.texts() == 0);
+    asked = 0;
+    tokenizer.encode(texts, true, batch, [&] { return ++asked, false; });
+    CHECK(batch.texts() == 2 && asked >= 2 * (large.size() / (64 * 1024)));  // is a rule concerned; pieces
+}
+
 void test_move() {
     Tokenizer first(small_config());
     Tokenizer second(std::move(first));
@@ -121,6 +136,7 @@ int main() {
     test_calls_append();
     test_warm_batch_is_not_allocated_again();
     test_errors();
+    test_stop();
     test_move();
     test_threads();
     return 0;

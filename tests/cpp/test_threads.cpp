@@ -3,6 +3,7 @@
 // paths.
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -139,6 +140,40 @@ void test_stopped_calls(const std::vector<std::string_view>& texts, const Result
     CHECK(stopped(Classifier(kModel, {.threads = 1}), texts, expected));
 }
 
+// One text can be long work before anything is encoded. This one has a single piece, and so a single window.
+void test_stop_while_one_text_is_tokenised() {
+    const Classifier classifier(kModel, {.threads = 2});
+    const std::string word(1 << 20, 'a');
+    const std::string_view text = word;
+    std::vector<float> probabilities(classifier.categories().size());
+    std::vector<std::uint32_t> offsets;
+    const std::function<void(const StopCheck&)> calls[] = {
+        [&](const StopCheck& stop) {
+            classifier.probabilities({&text, 1}, probabilities, {}, stop);
+        },
+        [&](const StopCheck& stop) {
+            (void)classifier.pooled({&text, 1}, offsets, stop);
+        },
+        [&](const StopCheck& stop) { (void)classifier.explain(text, 0, stop); },
+        [&](const StopCheck& stop) { (void)classifier.tokenize(text, stop); },
+        [&](const StopCheck& stop) { (void)classifier.normalize(text, stop); },
+    };
+    for (const auto& call : calls) {
+        std::size_t asked = 0;
+        call([&] { return ++asked, false; });
+        CHECK(asked >= word.size() / (64 * 1024));
+        const std::size_t last = asked / 2;
+        asked = 0;
+        bool cancelled = false;
+        try {
+            call([&] { return ++asked == last; });
+        } catch (const Error& error) {
+            cancelled = error.code() == ErrorCode::cancelled;
+        }
+        CHECK(cancelled && asked == last);
+    }
+}
+
 }  // namespace
 
 int main() {
@@ -150,5 +185,6 @@ int main() {
     test_different_calls_at_once(texts);
     test_many_classifiers(texts, expected);
     test_stopped_calls(texts, expected);
+    test_stop_while_one_text_is_tokenised();
     return 0;
 }

@@ -5,7 +5,9 @@ Files of messages are in test_cli.py.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -250,6 +252,37 @@ def test_a_model_file_with_a_name_that_is_no_text(tiny_path: Path, tmp_path: Pat
 
 
 # Ctrl-C ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer of CPU time")
+@pytest.mark.parametrize("call", ["classify", "_explain", "tokenize", "normalize"])
+def test_a_signal_stops_the_tokenising_of_one_text(call: str, tiny_path: Path) -> None:
+    classifier = Classifier(tiny_path, threads=1, max_text_bytes=1 << 30)
+    word = "a" * (32 << 20)  # one unknown word: all the time goes into reading it
+    calls: dict[str, Callable[[], object]] = {
+        "classify": lambda: classifier.classify(word),
+        "_explain": lambda: classifier._explain(word, "violence", "byte"),
+        "tokenize": lambda: classifier._engine.tokenize(word),
+        "normalize": lambda: classifier._engine.normalize(word),
+    }
+
+    def cpu_seconds() -> float:
+        begin = time.process_time()
+        with contextlib.suppress(KeyboardInterrupt):
+            calls[call]()
+        return time.process_time() - begin
+
+    whole = cpu_seconds()
+    before = signal.signal(signal.SIGPROF, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_PROF, whole / 8)
+    try:
+        stopped = cpu_seconds()
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+    # CPU time, so that a busy machine does not matter; 50 ms may pass before signals are looked for.
+    assert stopped < whole / 8 + 0.3 * whole + 0.05
+
 
 INTERRUPT = """
 import os, signal, sys, threading, time

@@ -102,6 +102,46 @@ def test_time_is_linear(name: str, rules: list[str]) -> None:
     assert best(large) < 24 * best(small) + 0.01
 
 
+# How many times the work reads or copies a byte of the text: encode without rules and with all, normalize
+# with all. With rules: is a rule concerned (1, or 0 if the first character says so), mapping (1), then each
+# rule reads (1, more where it looks ahead) and copies (1).
+PASSES = {
+    "one letter": (1, 2, 10),
+    "marks that stay": (3.6, 4.6, 10),
+    "zero-width joiners": (1, 4, 4),
+    "one emoji and joiners": (1, 5, 5),
+    "mixed scripts": (1, 9.9, 9.9),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_every_pass_over_a_text_can_be_stopped(name: str) -> None:
+    text = HARD_TEXTS[name](2 * MEGABYTE)
+    plain, ruled = tokenizer(), tokenizer(rules=native.known_rules())
+    calls = (
+        (plain, lambda stop_at: plain.encode([text], True, stop_at)),
+        (ruled, lambda stop_at: ruled.encode([text], True, stop_at)),
+        (ruled, lambda stop_at: ruled.normalize(text, stop_at)),
+    )
+    for (subject, call), passes in zip(calls, PASSES[name], strict=True):
+        expected = call(0)
+        checks = subject.checks
+        # 64 KiB from one question to the next; a loop that does not count is a whole pass less.
+        assert checks >= (passes - 0.2) * len(text) / 65536
+        for stop_at in (1, checks // 2, checks):
+            with pytest.raises(Exception, match="stopped by the caller"):
+                call(stop_at)
+            assert subject.checks == stop_at
+        for found, array in zip(call(0), expected, strict=True):
+            assert np.array_equal(found, array)
+
+
+def test_texts_of_a_batch_count_together() -> None:
+    subject = tokenizer()
+    subject.encode([b"word " * 100] * 1000, False)
+    assert subject.checks >= 1000 * 500 / 65536 - 1
+
+
 def test_one_megabyte_word_is_one_unknown_piece() -> None:
     text = b"a" * MEGABYTE
     assert pieces(WHOLE, [text]) == [[(UNKNOWN, 0, MEGABYTE)]]

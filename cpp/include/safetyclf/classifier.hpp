@@ -9,7 +9,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "safetyclf/error.hpp"
+#include "safetyclf/stop_check.hpp"
 
 namespace safetyclf {
 
@@ -55,9 +55,6 @@ struct Tokens {
     std::vector<std::uint32_t> row_offsets;   // windows + 1
 };
 
-// Asked now and then by the calling thread during a long call; true stops it with Error(cancelled).
-using StopCheck = std::function<bool()>;
-
 class Classifier {
 public:
     Classifier(const std::string& model_path, const Options& options);
@@ -93,9 +90,9 @@ public:
 
     [[nodiscard]] Explanation explain(std::string_view text, std::size_t category,
                                       const StopCheck& stop = {}) const;
-    [[nodiscard]] Tokens tokenize(std::string_view text) const;
+    [[nodiscard]] Tokens tokenize(std::string_view text, const StopCheck& stop = {}) const;
     // The text after the model's normalisation rules.
-    [[nodiscard]] std::string normalize(std::string_view text) const;
+    [[nodiscard]] std::string normalize(std::string_view text, const StopCheck& stop = {}) const;
 
 private:
     struct Impl;

@@ -134,6 +134,7 @@ struct Classifier::Impl {
         refuse_oversized(texts);
         Runtime& run = runtime();
         const auto session = run.session();
+        const StopCheck never;  // for workers: only the calling thread asks
         const auto check = [&stop](bool caller) {
             if (caller && stop && stop()) throw Error(ErrorCode::cancelled, "stopped by the caller");
         };
@@ -151,7 +152,8 @@ struct Classifier::Impl {
                     check(caller);
                     Unit& unit = session->units[i];
                     unit.batch.clear();
-                    model->tokenizer->encode(chunk.subspan(unit.first, unit.count), false, unit.batch);
+                    model->tokenizer->encode(chunk.subspan(unit.first, unit.count), false, unit.batch,
+                                             caller ? stop : never);
                 }
             });
             begin_chunk(*session, split_into_micro_batches(*session));
@@ -320,7 +322,7 @@ Explanation Classifier::explain(std::string_view text, std::size_t category, con
                     "category must be below " + std::to_string(impl_->category_count()));
     impl_->refuse_oversized({&text, 1});
     text::RaggedBatch batch;
-    model.tokenizer->encode({&text, 1}, true, batch);
+    model.tokenizer->encode({&text, 1}, true, batch, stop);
 
     const engine::FloatingPointMode mode;
     const std::size_t depth = depths() - 1;
@@ -358,19 +360,19 @@ Explanation Classifier::explain(std::string_view text, std::size_t category, con
     return out;
 }
 
-Tokens Classifier::tokenize(std::string_view text) const {
+Tokens Classifier::tokenize(std::string_view text, const StopCheck& stop) const {
     impl_->refuse_oversized({&text, 1});
     text::RaggedBatch batch;
-    impl_->model->tokenizer->encode({&text, 1}, true, batch);
+    impl_->model->tokenizer->encode({&text, 1}, true, batch, stop);
     return {std::move(batch.ids), std::move(batch.begins), std::move(batch.ends),
             std::move(batch.row_offsets)};
 }
 
-std::string Classifier::normalize(std::string_view text) const {
+std::string Classifier::normalize(std::string_view text, const StopCheck& stop) const {
     impl_->refuse_oversized({&text, 1});
     std::string out;
     std::vector<std::uint32_t> origin;
-    impl_->model->tokenizer->normalize(text, out, origin);
+    impl_->model->tokenizer->normalize(text, out, origin, stop);
     return out;
 }
 

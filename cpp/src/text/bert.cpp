@@ -1,5 +1,6 @@
 #include "bert.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -43,8 +44,8 @@ Mapping mapping(std::uint16_t action) noexcept {
 // Reads one word that contains something else than plain ASCII, character by character, and emits its pieces.
 class BertEncoder::WordScanner {
 public:
-    WordScanner(const BertEncoder& encoder, std::string_view text, const PieceSink& sink)
-        : encoder_(encoder), text_(text), sink_(sink) {}
+    WordScanner(const BertEncoder& encoder, std::string_view text, const PieceSink& sink, StopPoints& stop)
+        : encoder_(encoder), text_(text), sink_(sink), stop_(stop) {}
 
     // Emits the first word at or after `position`, which is not inside a word. Returns the position behind
     // what it read, at least position + 1.
@@ -78,6 +79,7 @@ private:
     Character read(std::uint32_t position) const {
         const char* const begin = text_.data() + position;
         const Decoded decoded = decode(begin, text_.data() + text_.size());
+        stop_.pass(decoded.length);
         return {decoded.code, tables::action(decoded.code), {position, position + decoded.length}};
     }
 
@@ -269,6 +271,7 @@ private:
     const BertEncoder& encoder_;
     std::string_view text_;
     const PieceSink& sink_;
+    StopPoints& stop_;
     std::uint32_t run_begin_ = 0;  // behind the last character of combining class 0
     std::array<char, kMaxWordBytes> word_;
     std::array<ByteRange, kMaxWordBytes> ranges_;  // of the character that a byte of word_ came from
@@ -295,12 +298,21 @@ BertEncoder::BertEncoder(const WordPiece& vocabulary, bool lowercase)
     }
 }
 
-void BertEncoder::encode(std::string_view text, const PieceSink& sink) const {
-    WordScanner scanner(*this, text, sink);
+void BertEncoder::encode(std::string_view text, const PieceSink& sink, StopPoints& stop) const {
+    WordScanner scanner(*this, text, sink, stop);
+    for (std::size_t position = 0; position < text.size();) {
+        const std::size_t part = std::min(kStopInterval, text.size() - position);
+        stop.pass(part);
+        position = encode_part(text, static_cast<std::uint32_t>(position),
+                               static_cast<std::uint32_t>(position + part), scanner, sink);
+    }
+}
+
+std::uint32_t BertEncoder::encode_part(std::string_view text, std::uint32_t position, std::uint32_t end,
+                                       WordScanner& scanner, const PieceSink& sink) const {
     const auto size = static_cast<std::uint32_t>(text.size());
     const auto byte_at = [&](std::uint32_t i) { return static_cast<std::uint8_t>(text[i]); };
-    std::uint32_t position = 0;
-    while (position < size) {
+    while (position < end) {
         const std::uint8_t first = bytes_[byte_at(position)];
         if (first == kByteSpace) {
             ++position;
@@ -339,12 +351,13 @@ void BertEncoder::encode(std::string_view text, const PieceSink& sink) const {
         if (pieces.size == 0) sink.add(vocabulary_.unknown_id(), {position, position + length});
         std::uint32_t begin = position;
         for (std::size_t i = 0; i < pieces.size; ++i) {
-            const std::uint32_t end = position + pieces.ends[i];
-            sink.add(pieces.ids[i], {begin, end});
-            begin = end;
+            const std::uint32_t piece_end = position + pieces.ends[i];
+            sink.add(pieces.ids[i], {begin, piece_end});
+            begin = piece_end;
         }
         position += length;
     }
+    return position;
 }
 
 }  // namespace safetyclf::text

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "stop_points.hpp"
 #include "tokenizer.hpp"
 #include "wordpiece.hpp"
 
@@ -36,10 +37,14 @@ public:
     BertEncoder(const WordPiece& vocabulary, bool lowercase);
 
     // Appends the pieces of `text` (any bytes, less than 4 GiB).
-    void encode(std::string_view text, const PieceSink& sink) const;
+    void encode(std::string_view text, const PieceSink& sink, StopPoints& stop) const;
 
 private:
     class WordScanner;
+
+    // Encodes what begins in text[position, end), `position` not inside a word. Returns the position behind.
+    std::uint32_t encode_part(std::string_view text, std::uint32_t position, std::uint32_t end,
+                              WordScanner& scanner, const PieceSink& sink) const;
 
     static constexpr std::size_t kAscii = 128;
 

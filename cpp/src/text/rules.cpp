@@ -20,9 +20,10 @@ struct Character {
 };
 
 // Reads `text` at `position`, which must be inside.
-Character read(const MappedText& text, std::size_t position) {
+Character read(const MappedText& text, std::size_t position, StopPoints& stop) {
     const char* const begin = text.bytes.data() + position;
     const Decoded decoded = decode(begin, text.bytes.data() + text.bytes.size());
+    stop.pass(decoded.length);
     return {decoded.code, position, position + decoded.length};
 }
 
@@ -31,9 +32,16 @@ void append(MappedText& out, std::string_view bytes, ByteRange range) {
     out.ranges.insert(out.ranges.end(), bytes.size(), range);
 }
 
-void copy(const MappedText& in, const Character& character, MappedText& out) {
-    const std::string_view bytes(in.bytes);
-    append(out, bytes.substr(character.begin, character.end - character.begin), in.ranges[character.begin]);
+// Copies in.bytes[begin, end). What a rule leaves as it is goes in one piece, not character by character.
+void copy(const MappedText& in, std::size_t begin, std::size_t end, MappedText& out, StopPoints& stop) {
+    while (begin < end) {
+        const std::size_t size = std::min(end - begin, kStopInterval);
+        stop.pass(size);
+        const auto first = in.ranges.begin() + static_cast<std::ptrdiff_t>(begin);
+        out.bytes.append(in.bytes, begin, size);
+        out.ranges.insert(out.ranges.end(), first, first + static_cast<std::ptrdiff_t>(size));
+        begin += size;
+    }
 }
 
 // The range of the original that in.bytes[begin, end) stands for.
@@ -62,11 +70,11 @@ struct EmojiMatch {
 
 // The longest emoji sequence at `position`. Invisible characters inside it are passed over unless the
 // sequence has them itself, so that what strip_invisible/1 removes can neither hide a sequence nor make one.
-EmojiMatch match_emoji(const MappedText& in, std::size_t position) {
+EmojiMatch match_emoji(const MappedText& in, std::size_t position, StopPoints& stop) {
     EmojiMatch match;
     std::uint32_t node = 0;
     while (position < in.bytes.size()) {
-        const Character character = read(in, position);
+        const Character character = read(in, position, stop);
         const std::uint32_t* const first = tables::kEmojiEdge + tables::kEmojiFirstEdge[node];
         const std::uint32_t* const last = tables::kEmojiEdge + tables::kEmojiFirstEdge[node + 1];
         const std::uint32_t* const edge = std::lower_bound(first, last, character.code);
@@ -81,22 +89,23 @@ EmojiMatch match_emoji(const MappedText& in, std::size_t position) {
     return match;
 }
 
-void name_emoji(const MappedText& in, MappedText& out) {
+void name_emoji(const MappedText& in, MappedText& out, StopPoints& stop) {
+    std::size_t copied = 0;
     for (std::size_t position = 0; position < in.bytes.size();) {
-        const Character character = read(in, position);
+        const Character character = read(in, position, stop);
         position = character.end;
         const bool keycap_base = character.code < 0x80 && is_keycap_base(in.bytes[character.begin]) &&
                                  character.end < in.bytes.size() && (in.bytes[character.end] & 0x80) != 0;
         const bool starts = keycap_base || (rule_record(character.code).flags & tables::kEmojiStart) != 0;
-        const EmojiMatch match = starts ? match_emoji(in, character.begin) : EmojiMatch{};
-        if (match.name == 0) {
-            // A keycap mark around anything else is only decoration, and would make a word unknown.
-            if (character.code != tables::kEnclosingKeycap) copy(in, character, out);
-            continue;
-        }
+        const EmojiMatch match = starts ? match_emoji(in, character.begin, stop) : EmojiMatch{};
+        // A keycap mark around anything else is only decoration, and would make a word unknown.
+        if (match.name == 0 && character.code != tables::kEnclosingKeycap) continue;
+        copy(in, copied, character.begin, out, stop);
+        copied = position;
+        if (match.name == 0) continue;
         position = match.end;
         while (position < in.bytes.size()) {
-            const Character next = read(in, position);
+            const Character next = read(in, position, stop);
             if (next.code != kTextVariation && next.code != kEmojiVariation) break;
             position = next.end;
         }
@@ -104,34 +113,41 @@ void name_emoji(const MappedText& in, MappedText& out) {
         append(out, " ", range);
         append(out, tables::kEmojiNames + match.name, range);
         append(out, " ", range);
+        copied = position;
     }
+    copy(in, copied, in.bytes.size(), out, stop);
 }
 
 // --- strip_invisible/1
 // ------------------------------------------------------------------------------------------------
 
-void strip_invisible(const MappedText& in, MappedText& out) {
+void strip_invisible(const MappedText& in, MappedText& out, StopPoints& stop) {
+    std::size_t copied = 0;
     for (std::size_t position = 0; position < in.bytes.size();) {
-        const Character character = read(in, position);
+        const Character character = read(in, position, stop);
         position = character.end;
-        if (!is_invisible(character.code)) copy(in, character, out);
+        if (!is_invisible(character.code)) continue;
+        copy(in, copied, character.begin, out, stop);
+        copied = position;
     }
+    copy(in, copied, in.bytes.size(), out, stop);
 }
 
 // --- fold_compatibility/1
 // ---------------------------------------------------------------------------------------------
 
-void fold_compatibility(const MappedText& in, MappedText& out) {
+void fold_compatibility(const MappedText& in, MappedText& out, StopPoints& stop) {
+    std::size_t copied = 0;
     for (std::size_t position = 0; position < in.bytes.size();) {
-        const Character character = read(in, position);
+        const Character character = read(in, position, stop);
         position = character.end;
         const std::uint16_t fold = rule_record(character.code).fold;
-        if (fold == 0) {
-            copy(in, character, out);
-        } else {
-            append(out, tables::kFolds + fold, in.ranges[character.begin]);
-        }
+        if (fold == 0) continue;
+        copy(in, copied, character.begin, out, stop);
+        append(out, tables::kFolds + fold, in.ranges[character.begin]);
+        copied = position;
     }
+    copy(in, copied, in.bytes.size(), out, stop);
 }
 
 // --- fold_confusables/1
@@ -146,13 +162,14 @@ bool breaks_word(std::uint32_t code) {
     return (flags & (tables::kMapsToPunctuation | tables::kMapsToCjk)) != 0;
 }
 
-void fold_confusables(const MappedText& in, MappedText& out) {
+void fold_confusables(const MappedText& in, MappedText& out, StopPoints& stop) {
+    std::size_t copied = 0;
     for (std::size_t word = 0; word < in.bytes.size();) {
         bool has_latin = false;
         bool has_confusable = false;
         std::size_t end = word;
         while (end < in.bytes.size()) {
-            const Character character = read(in, end);
+            const Character character = read(in, end, stop);
             end = character.end;
             if (breaks_word(character.code)) break;
             const tables::RuleRecord& record = rule_record(character.code);
@@ -160,17 +177,19 @@ void fold_confusables(const MappedText& in, MappedText& out) {
             has_confusable = has_confusable || record.confusable != 0;
         }
         // [word, end) is a word and the character that ends it, which is never confusable.
-        while (word < end) {
-            const Character character = read(in, word);
-            word = character.end;
+        std::size_t position = has_latin && has_confusable ? word : end;
+        word = end;
+        while (position < end) {
+            const Character character = read(in, position, stop);
+            position = character.end;
             const char letter = static_cast<char>(rule_record(character.code).confusable);
-            if (has_latin && has_confusable && letter != 0) {
-                append(out, {&letter, 1}, in.ranges[character.begin]);
-            } else {
-                copy(in, character, out);
-            }
+            if (letter == 0) continue;
+            copy(in, copied, character.begin, out, stop);
+            append(out, {&letter, 1}, in.ranges[character.begin]);
+            copied = position;
         }
     }
+    copy(in, copied, in.bytes.size(), out, stop);
 }
 
 }  // namespace
@@ -212,26 +231,31 @@ RuleList::RuleList(const RuleNames& names) {
     }
 }
 
-bool RuleList::concerns(std::string_view text) const noexcept {
+bool RuleList::concerns(std::string_view text, StopPoints& stop) const {
     if (rules_.empty()) return false;
     const char* const end = text.data() + text.size();
     for (const char* next = text.data(); next < end;) {
-        // No rule changes plain ASCII; keycap sequences end in a character that has a flag.
-        if ((*next & 0x80) == 0) {
-            ++next;
-            continue;
+        // Counted by stretches, as one step of the inner loop is next to nothing.
+        const auto stretch = std::min(kStopInterval, static_cast<std::size_t>(end - next));
+        for (const char* const last = next + stretch; next < last;) {
+            // No rule changes plain ASCII; keycap sequences end in a character that has a flag.
+            if ((*next & 0x80) == 0) {
+                ++next;
+                continue;
+            }
+            const Decoded decoded = decode(next, end);
+            next += decoded.length;
+            const tables::RuleRecord& record = rule_record(decoded.code);
+            if ((record.flags & flags_) != 0 || (folds_ && record.fold != 0) ||
+                (confusables_ && record.confusable != 0))
+                return true;
         }
-        const Decoded decoded = decode(next, end);
-        next += decoded.length;
-        const tables::RuleRecord& record = rule_record(decoded.code);
-        if ((record.flags & flags_) != 0 || (folds_ && record.fold != 0) ||
-            (confusables_ && record.confusable != 0))
-            return true;
+        stop.pass(stretch);
     }
     return false;
 }
 
-const MappedText& RuleList::apply(std::string_view text, RuleScratch& scratch) const {
+const MappedText& RuleList::apply(std::string_view text, RuleScratch& scratch, StopPoints& stop) const {
     MappedText* in = &scratch.first;
     MappedText* out = &scratch.second;
     const auto clear = [](MappedText& mapped) {
@@ -241,6 +265,7 @@ const MappedText& RuleList::apply(std::string_view text, RuleScratch& scratch) c
     clear(*in);
     for (std::size_t position = 0; position < text.size();) {
         const Decoded decoded = decode(text.data() + position, text.data() + text.size());
+        stop.pass(decoded.length);
         const std::size_t end = position + decoded.length;
         const ByteRange range{static_cast<std::uint32_t>(position), static_cast<std::uint32_t>(end)};
         append(*in, decoded.well_formed ? text.substr(position, decoded.length) : "\xEF\xBF\xBD", range);
@@ -248,7 +273,7 @@ const MappedText& RuleList::apply(std::string_view text, RuleScratch& scratch) c
     }
     for (const Rule rule : rules_) {
         clear(*out);
-        rule(*in, *out);
+        rule(*in, *out, stop);
         std::swap(in, out);
     }
     if (in->bytes.size() > std::numeric_limits<std::uint32_t>::max())

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "stop_points.hpp"
 #include "tokenizer.hpp"
 
 namespace safetyclf::text {
@@ -20,14 +21,14 @@ public:
 
     // True if some rule could change `text`. Ill-formed UTF-8 alone is no reason: the BERT normaliser treats
     // it alike.
-    [[nodiscard]] bool concerns(std::string_view text) const noexcept;
+    [[nodiscard]] bool concerns(std::string_view text, StopPoints& stop) const;
 
     // The text after all rules, in one of the buffers of `scratch`. The text must be shorter than 4 GiB;
     // throws Error(input_too_large) if the result is not.
-    const MappedText& apply(std::string_view text, RuleScratch& scratch) const;
+    const MappedText& apply(std::string_view text, RuleScratch& scratch, StopPoints& stop) const;
 
 private:
-    using Rule = void (*)(const MappedText& in, MappedText& out);
+    using Rule = void (*)(const MappedText& in, MappedText& out, StopPoints& stop);
 
     struct NamedRule;
     static const NamedRule kRules[];

@@ -6,6 +6,7 @@
 #include "bert.hpp"
 #include "rules.hpp"
 #include "safetyclf/error.hpp"
+#include "stop_points.hpp"
 #include "wordpiece.hpp"
 
 namespace safetyclf::text {
@@ -40,12 +41,13 @@ struct WindowPlan {
 // first and a last. In place: the last window moves first, and none moves over pieces that an earlier one
 // still needs.
 template <typename T>
-void spread(std::vector<T>& values, std::size_t begin, const WindowPlan& plan) {
+void spread(std::vector<T>& values, std::size_t begin, const WindowPlan& plan, StopPoints& stop) {
     const T first = values[begin];
     const T last = values.back();
     values.resize(begin + plan.total + 2 * plan.count);
     for (std::size_t k = plan.count; k-- > 0;) {
         const std::size_t size = plan.packed_begin(k + 1) - plan.packed_begin(k);
+        stop.pass(size);
         T* const source = values.data() + begin + 1 + plan.text_begin(k);
         T* const target = values.data() + begin + 1 + plan.packed_begin(k) + 2 * k;
         std::copy_backward(source, source + size, target + size);
@@ -76,23 +78,24 @@ struct Tokenizer::Impl {
     }
 
     // Appends the windows of one text.
-    void encode(std::string_view text, bool with_offsets, RaggedBatch& out) const {
+    void encode(std::string_view text, bool with_offsets, RaggedBatch& out, StopPoints& stop) const {
         const std::size_t begin = out.ids.size();
         const auto size = static_cast<std::uint32_t>(text.size());
         const PieceSink sink{&out.ids, with_offsets ? &out.begins : nullptr,
                              with_offsets ? &out.ends : nullptr};
         sink.add(wordpiece.start_id(), {0, 0});
-        if (rules.concerns(text)) {
-            const MappedText& mapped = rules.apply(text, out.scratch);
-            bert.encode(mapped.bytes, sink);
+        if (rules.concerns(text, stop)) {
+            const MappedText& mapped = rules.apply(text, out.scratch, stop);
+            bert.encode(mapped.bytes, sink, stop);
             if (with_offsets) {
                 for (std::size_t i = begin + 1; i < out.begins.size(); ++i) {
+                    stop.pass(1);
                     out.begins[i] = mapped.ranges[out.begins[i]].begin;
                     out.ends[i] = mapped.ranges[out.ends[i] - 1].end;
                 }
             }
         } else {
-            bert.encode(text, sink);
+            bert.encode(text, sink, stop);
         }
         const std::size_t pieces = out.ids.size() - begin - 1;
         sink.add(wordpiece.end_id(), {size, size});
@@ -102,10 +105,10 @@ struct Tokenizer::Impl {
         } else {
             const WindowPlan plan(pieces, window, overlap);
             require_offset(begin + plan.total + 2 * plan.count, "a batch has 2^32 ids or more");
-            spread(out.ids, begin, plan);
+            spread(out.ids, begin, plan, stop);
             if (with_offsets) {
-                spread(out.begins, begin, plan);
-                spread(out.ends, begin, plan);
+                spread(out.begins, begin, plan, stop);
+                spread(out.ends, begin, plan, stop);
             }
             for (std::size_t k = 1; k <= plan.count; ++k)
                 finish_window(begin + plan.packed_begin(k) + 2 * k, out);
@@ -130,13 +133,15 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
-void Tokenizer::encode(std::span<const std::string_view> texts, bool with_offsets, RaggedBatch& out) const {
+void Tokenizer::encode(std::span<const std::string_view> texts, bool with_offsets, RaggedBatch& out,
+                       const StopCheck& stop) const {
     if (out.row_offsets.empty()) out.row_offsets.push_back(0);
     if (out.text_offsets.empty()) out.text_offsets.push_back(0);
+    StopPoints stop_points(stop);
     try {
         for (const std::string_view text : texts) {
             require_offset(text.size(), "a text has 4 GiB or more");
-            impl_->encode(text, with_offsets, out);
+            impl_->encode(text, with_offsets, out, stop_points);
         }
     } catch (...) {
         out.clear();
@@ -144,13 +149,18 @@ void Tokenizer::encode(std::span<const std::string_view> texts, bool with_offset
     }
 }
 
-void Tokenizer::normalize(std::string_view text, std::string& out, std::vector<std::uint32_t>& origin) const {
+void Tokenizer::normalize(std::string_view text, std::string& out, std::vector<std::uint32_t>& origin,
+                          const StopCheck& stop) const {
     require_offset(text.size(), "a text has 4 GiB or more");
+    StopPoints stop_points(stop);
     RuleScratch scratch;
-    const MappedText& mapped = impl_->rules.apply(text, scratch);
+    const MappedText& mapped = impl_->rules.apply(text, scratch, stop_points);
     out.assign(mapped.bytes);
     origin.clear();
-    for (const ByteRange range : mapped.ranges) origin.push_back(range.begin);
+    for (const ByteRange range : mapped.ranges) {
+        stop_points.pass(1);
+        origin.push_back(range.begin);
+    }
     origin.push_back(static_cast<std::uint32_t>(text.size()));
 }
 

@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "safetyclf/stop_check.hpp"
+
 namespace safetyclf::text {
 
 // A normalisation rule, by the name it has in the model file ("emoji_names/1"). Rules run in the order given,
@@ -79,14 +81,16 @@ public:
 
     // Appends the windows of `texts` to `out`; all calls for one `out` must agree on `with_offsets`. Throws
     // Error(input_too_large), leaving `out` empty, if a text has 4 GiB or more or `out` would pass 2^32 - 1
-    // ids.
-    void encode(std::span<const std::string_view> texts, bool with_offsets, RaggedBatch& out) const;
+    // ids; Error(cancelled), leaving it empty as well, if `stop` says so, which is asked about every 64 KiB.
+    void encode(std::span<const std::string_view> texts, bool with_offsets, RaggedBatch& out,
+                const StopCheck& stop = {}) const;
 
     // The text after the rules of the model file, before the BERT normaliser, as well-formed UTF-8
     // (ill-formed input reads as U+FFFD); for each output byte where in the original the character or emoji
     // sequence begins that it came from, plus one last entry: the original's size. Throws
-    // Error(input_too_large) for 4 GiB or more.
-    void normalize(std::string_view text, std::string& out, std::vector<std::uint32_t>& origin) const;
+    // Error(input_too_large) for 4 GiB or more, Error(cancelled) as encode() does.
+    void normalize(std::string_view text, std::string& out, std::vector<std::uint32_t>& origin,
+                   const StopCheck& stop = {}) const;
 
     [[nodiscard]] std::size_t vocabulary_size() const;
     // Whether the id is a piece that goes on with the word before it ("##...").
