@@ -59,16 +59,72 @@ def _text(info: dict[str, Any]) -> str:
         f"running on    {info['isa']} (this CPU can run {', '.join(build['supported_isas'])}), "
         f"{info['threads']} threads",
         "",
-        f"{'category':<24} {'coverage':<8} {'review':>7} {'block':>7}  what the thresholds promise",
+        *_table(info["categories"]),
+        *_notes(info),
     ]
-    for category in info["categories"]:
-        review, block = (
-            "-" if category["coverage"] == "none" else "never" if value is None else f"{value:.4f}"
-            for value in (category["review"], category["block"])
-        )
-        statement = category["threshold_statement"]
-        said = "" if statement is None else "; ".join(f"{key} {value}" for key, value in statement.items())
-        lines.append(
-            f"{category['name']:<24} {category['coverage']:<8} {review:>7} {block:>7}  {said}".rstrip()
-        )
     return "\n".join(lines)
+
+
+def _table(categories: list[dict[str, Any]]) -> list[str]:
+    """One line per category: thresholds, and what the file says of them."""
+    width = max([len("category"), *(len(category["name"]) for category in categories)])
+    action = "{:>7} {:>7} {:>7}"
+    line = f"{{:<{width}}}  {{:<8}}  {action}  {action}  {{:>9}} {{:>9}}"
+    lines = [
+        line.format(
+            "category",
+            "coverage",
+            *("review", "recall", "bound"),
+            *("block", "recall", "bound"),
+            *("positives", "negatives"),
+        )
+    ]
+    for category in categories:
+        statement = category["threshold_statement"] or {}
+        lines.append(
+            line.format(
+                category["name"],
+                category["coverage"],
+                *_action(category, statement, "review"),
+                *_action(category, statement, "block"),
+                *(str(statement.get(count, "-")) for count in ("positives", "negatives")),
+            )
+        )
+    return lines
+
+
+def _action(category: dict[str, Any], statement: dict[str, Any], action: str) -> tuple[str, str, str]:
+    """Threshold, recall and bound. The format leaves the keys of a statement open, so any may be absent."""
+    if category["coverage"] == "none":
+        return "-", "-", "-"
+    if category[action] is None:
+        return "never", "-", "-"
+    found = statement.get(action, {})
+    recall = f"{found['recall']:.1%}" if "recall" in found else "-"
+    bound = f"{found['bound']:.3%}" if "bound" in found else "-"
+    return f"{category[action]:.4f}", recall, bound
+
+
+def _notes(info: dict[str, Any]) -> list[str]:
+    """What the table means, once for all categories that say the same, and why something is missing."""
+    promises: dict[str, list[str]] = {}
+    gaps = []
+    for category in info["categories"]:
+        name, statement = category["name"], category["threshold_statement"] or {}
+        if category["coverage"] == "none":
+            reason = info["provenance"].get("uncovered", {}).get(name, "the file gives no reason")
+            gaps.append(f"{name} has no score: {reason}")
+        if "rule" in statement:
+            confidence = f"; confidence {statement['confidence']:.0%}" if "confidence" in statement else ""
+            on = f"; on {statement['set']}" if "set" in statement else ""
+            promises.setdefault(f"{statement['rule']}{confidence}{on}", []).append(name)
+        for action in ("review", "block"):
+            reason = statement.get(action, {}).get("never")
+            if reason is not None and category[action] is None:
+                gaps.append(f"{name} has no {action} threshold: {reason}")
+    said = [
+        f"bound: {promise}" + (f" ({', '.join(names)})" if len(promises) > 1 else "")
+        for promise, names in promises.items()
+    ]
+    notes = [*said, *gaps]
+    return ["", *notes] if notes else []
