@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import io
 import json
 import os
 import signal
@@ -18,10 +20,12 @@ from typing import Any
 import pytest
 import safetyclf
 from conftest import BUNDLED
-from safetyclf import Classifier
+from safetyclf import Classifier, _modelfile
 from safetyclf._cli import main
 from safetyclf._cli._inputs import LineReader
+from safetyclf._cli._progress import TaskProgress
 from test_bad_input import DAMAGE
+from tiny_model import TinyModel
 
 COMMAND = [sys.executable, "-m", "safetyclf"]
 
@@ -450,6 +454,49 @@ def test_info(tiny: Classifier, tiny_path: Path, capfd: pytest.CaptureFixture[st
         assert part in text
 
 
+def test_info_prints_what_thresholds_promise(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def statement(rule: str, never: str) -> dict[str, Any]:
+        return {
+            "rule": rule,
+            "set": "some rows",
+            "confidence": 0.95,
+            "positives": 31,
+            "negatives": 2048,
+            "review": {"threshold": 0.5, "recall": 0.4375, "bound": 0.0099},
+            "block": {"threshold": _modelfile.NEVER, "recall": 0.0, "bound": 0.0099, "never": never},
+        }
+
+    names = ("harassment", "violence")
+    statements = {name: statement("the rule", f"too little {name}") for name in names}
+    file = TinyModel().build()
+    block = file.tensors["thresholds.block"].copy()
+    block[:] = _modelfile.NEVER
+    file = dataclasses.replace(
+        file,
+        categories=tuple(
+            dataclasses.replace(category, threshold_statement=statements.get(category.name))
+            for category in file.categories
+        ),
+        tensors={**file.tensors, "thresholds.block": block},
+        provenance={"uncovered": {"illicit": "no texts of it"}},
+    )
+    path = tmp_path / "model.safetensors"
+    _modelfile.write(path, file)
+
+    assert main(["info", "--model", str(path)]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines[lines.index("") + 1 :][:5]}
+    assert rows["harassment"][0] == "trained"
+    assert rows["harassment"][2:] == ["43.8%", "0.990%", "never", "-", "-", "31", "2048"]
+    assert rows["violence/graphic"][0] == "derived"
+    assert rows["violence/graphic"][2:] == ["-", "-", "never", "-", "-", "-", "-"]
+    assert rows["illicit"] == ["none", *"--------"]
+    assert "bound: the rule; confidence 95%; on some rows" in lines
+    assert "harassment has no block threshold: too little harassment" in lines
+    assert "illicit has no score: no texts of it" in lines
+    assert not any("{" in line for line in lines)
+
+
 def test_export_needs_onnx(
     tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -645,3 +692,21 @@ def test_memory_does_not_grow_with_the_input(environment: dict[str, str], tmp_pa
         peaks.append(peak_memory_kib("classify", str(file), environment=environment))
     # Both have many batches; the larger one has 3 MB more input and 20 MB more output.
     assert peaks[1] < peaks[0] + 2 * 1024
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_task_progress_draws_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, expected in ((Terminal(), "[############            ] steps: 5 of 10 "), (io.StringIO(), "")):
+        monkeypatch.setattr(sys, "stderr", stream)
+        progress = TaskProgress()
+        progress("steps", 5, 10)
+        assert stream.getvalue().removeprefix("\r").removesuffix("\x1b[K") == expected
+        progress("steps", 6, 10)  # too soon after the last drawing
+        progress("steps", 10, 10)
+        assert stream.getvalue().count("steps") == (2 if expected else 0)
+        progress.clear()
+        assert stream.getvalue().endswith("\r\x1b[K" if expected else "")

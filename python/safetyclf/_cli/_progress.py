@@ -39,3 +39,26 @@ class Progress:
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+class TaskProgress:
+    """A bar for one task after another."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr is not None and sys.stderr.isatty()
+        self._drawn = 0.0
+
+    def __call__(self, task: str, done: int, total: int) -> None:
+        """Draws the line, unless it was drawn a moment ago and the task is not done."""
+        now = time.monotonic()
+        if self._shown and (now - self._drawn >= _INTERVAL or done == total):
+            self._drawn = now
+            bar = f"[{'#' * round(done / max(total, 1) * _WIDTH):<{_WIDTH}}]"
+            sys.stderr.write(f"\r{bar} {task}: {done:,} of {total:,} \x1b[K")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Wipes the line."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

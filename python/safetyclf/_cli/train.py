@@ -7,6 +7,7 @@ import sys
 import time
 
 from ._common import OK, Subparsers, UsageError
+from ._progress import TaskProgress
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -14,14 +15,15 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "train",
         help="fit a model file on labelled text",
-        description="Fits linear heads on a frozen encoder, calibrates them, chooses thresholds and writes a "
-        "model file. docs/training.md explains data and configuration. Needs safetyclf[train].",
+        description="Fine-tunes an encoder with heads (or fits heads alone), calibrates them on the int8 "
+        "engine's output, chooses thresholds and writes a model file. An interrupted run goes on. "
+        "docs/training.md explains data and configuration. Needs safetyclf[train].",
     )
     parser.add_argument(
         "config", nargs="?", help="TOML file (default: the one that made the model in the package)"
     )
     parser.add_argument(
-        "--heads-only", action="store_true", help="keep the encoder frozen (required in this version)"
+        "--heads-only", action="store_true", help="keep the encoder frozen, whatever finetune.epochs says"
     )
     parser.add_argument(
         "--data", required=True, metavar="DIR", help="folder that the configuration's globs start from"
@@ -35,12 +37,19 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--output", required=True, metavar="FILE", help="model file to write")
     parser.add_argument("--card", metavar="FILE", help="also write a model card (Markdown)")
     parser.add_argument(
-        "--cache", metavar="DIR", help="features and the converted encoder (default: OUTPUT.cache)"
+        "--report",
+        metavar="DIR",
+        help="also write an evaluation report of the test rows (JSON, Markdown, HTML)",
+    )
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="checkpoints, features and what else takes long (default: OUTPUT.cache)",
     )
     parser.add_argument(
         "--sample", type=float, default=1.0, metavar="F", help="use this share of the training rows"
     )
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="engine threads (default: all)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: all")
     parser.set_defaults(run=run)
 
 
@@ -48,34 +57,52 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     # Here, as every other command would wait for them.
     import importlib.util
+    from dataclasses import replace
     from pathlib import Path
 
-    if not args.heads_only:
-        raise UsageError("full fine-tuning is not in this version: give --heads-only (a frozen encoder)")
     if args.threads < 0:
         raise UsageError(f"--threads must be at least 0, not {args.threads}")
-    needed = ["scipy"] + (["tomli"] if sys.version_info < (3, 11) else [])
+    needed = ["rensa", "scipy", "sklearn"]
+    needed += ["tomli"] if sys.version_info < (3, 11) else []
+    needed += [] if args.heads_only else ["torch"]
+    needed += ["matplotlib"] if args.report else []
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"training needs {', '.join(missing)}: pip install 'safetyclf[train]'")
-    from ..train import DEFAULT_CONFIG, load_config, model_card, train_heads
+    from ..train import DEFAULT_CONFIG, evaluate_test_rows, load_config, model_card, train
 
     started = time.monotonic()
 
+    progress = TaskProgress()
+
     def report(line: str) -> None:
+        progress.clear()
         print(f"[{time.monotonic() - started:6.0f} s] {line}", file=sys.stderr, flush=True)
 
-    file = train_heads(
-        load_config(args.config or DEFAULT_CONFIG),
+    config = load_config(args.config or DEFAULT_CONFIG)
+    if args.heads_only:
+        config = replace(config, finetune=replace(config.finetune, epochs=0))
+    cache = args.cache or f"{args.output}.cache"
+    file = train(
+        config,
         data=args.data,
         encoder=args.encoder,
         output=args.output,
-        cache=args.cache or f"{args.output}.cache",
+        cache=cache,
         sample=args.sample,
         threads=args.threads,
         report=report,
+        progress=progress,
     )
+    progress.clear()
     if args.card:
         Path(args.card).write_text(model_card(file), encoding="utf-8")
+    if args.report:
+        report("evaluating the test rows")
+        from ..evaluate.render import write_report
+
+        folder = Path(args.report)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_report(evaluate_test_rows(args.output, cache, args.threads, progress), folder)
     report(f"wrote {args.output}: {file.id}")
     return OK

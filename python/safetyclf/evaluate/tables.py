@@ -1,0 +1,327 @@
+"""A report as sections of prose and tables, which `render` writes as Markdown and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .benign import BenignFigures
+from .bias import BiasFigures
+from .cells import NONE, Row, Section, Table, number, percent, signed
+from .figures import BinaryFigures, Operation
+from .quoted import CAVEAT
+from .report import ANY, Report, SourceFigures
+from .slices import SliceFigures
+
+
+def sections(report: Report) -> list[Section]:
+    """All sections that have content, in order."""
+    found = [
+        _data(report),
+        _ranking(report),
+        _thresholds(report),
+        _slices(report),
+        _bias(report),
+        _over_blocking(report),
+        _noise(report),
+        _exits(report),
+        _robustness(report),
+        _float(report),
+        _quoted(report),
+    ]
+    return [section for section in found if section is not None]
+
+
+def summary(report: Report) -> Table:
+    """A short table for the terminal: all rows, each scored category."""
+    head = [
+        "category",
+        "coverage",
+        "positives",
+        "negatives",
+        "AUPRC",
+        "AUROC",
+        "recall@1%FPR",
+        "recall",
+        "FPR",
+    ]
+    rows = [head]
+    for name, f in report.sources[0].categories.items():
+        review = f.review
+        rows.append(
+            [
+                name,
+                report.coverage.get(name, ""),
+                str(f.positives),
+                str(f.negatives),
+                *map(number, (f.average_precision, f.auroc)),
+                percent(f.recall_at_1_percent),
+                percent(review.recall) if review else NONE,
+                percent(review.rate) if review else NONE,
+            ]
+        )
+    return Table(rows, "recall and FPR at the review threshold; – where rows do not support a figure")
+
+
+def _data(report: Report) -> Section:
+    s = report.settings
+    text = (
+        f"Model {report.model}. Intervals are 95 %: stratified percentile bootstrap ({s.resamples} "
+        f"resamples, seed {s.seed}) for AUPRC, AUROC, recall at 1 % FPR, calibration error, Brier "
+        "score and F1; exact (Clopper-Pearson) for shares. Counts are rows of known label. "
+        f"{NONE} stands where the rows cannot support a figure, as without positives or negatives."
+    )
+    if report.not_scored:
+        text += f" Labelled, but without a score in this model: {', '.join(report.not_scored)}."
+    files = [["file", "rows", "SHA-256"], *([f.name, str(f.rows), f.sha256[:16]] for f in report.files)]
+    return Section("Data and method", text, [Table(files)])
+
+
+def _scope(source: SourceFigures) -> str:
+    return f"{'All rows' if source.source == 'all' else source.source}: {source.rows} rows"
+
+
+def _ranking(report: Report) -> Section:
+    head = ["category", "coverage", "positives", "negatives"]
+    head += ["AUPRC", "AUROC", "recall at 1 % FPR", "ECE", "Brier"]
+
+    def row(name: str, f: BinaryFigures) -> Row:
+        values = (f.average_precision, f.auroc, f.recall_at_1_percent, f.calibration_error, f.brier)
+        counts = [str(f.positives), str(f.negatives)]
+        return [name, report.coverage.get(name, ""), *counts, *map(number, values)]
+
+    return Section(
+        "Ranking and calibration",
+        "AUPRC (average precision) depends on the share of positives; compare it on the same rows only. ECE "
+        "is the expected calibration error over 15 bins of equal mass; resampling adds noise to it, so its "
+        "interval leans upwards. "
+        f"“{ANY}” is the highest probability over the scored categories against “any label is 1”; where all "
+        "known labels are 0 and at least one is known, it counts as negative.",
+        [
+            Table([head, *(row(*item) for item in s.categories.items() if _labelled(item[1]))], _scope(s))
+            for s in report.sources
+        ],
+        ["average_precision", "calibration"],
+    )
+
+
+def _labelled(f: BinaryFigures) -> bool:
+    return f.positives + f.negatives > 0
+
+
+def _thresholds(report: Report) -> Section:
+    head = ["category", "action", "threshold", "positives", "negatives", "precision", "recall", "F1", "FPR"]
+
+    def row(name: str, f: BinaryFigures, action: str, o: Operation | None) -> Row:
+        start = [name, action]
+        counts = [str(f.positives), str(f.negatives)]
+        if o is None:
+            return [*start, "never", *counts, *[NONE] * 4]
+        threshold = "each its own" if o.threshold is None else f"{o.threshold:.4g}"
+        shares = [percent(o.precision), percent(o.recall), number(o.f1), percent(o.rate)]
+        return [*start, threshold, *counts, *shares]
+
+    def table(source: SourceFigures) -> Table:
+        rows: list[Row] = [head]
+        for name, f in source.categories.items():
+            if _labelled(f):
+                rows += [row(name, f, "review", f.review), row(name, f, "block", f.block)]
+        return Table(rows, _scope(source))
+
+    return Section(
+        "At the shipped thresholds",
+        "What the thresholds in the model file do on these rows. Precision depends on the share of "
+        "positives.",
+        [table(source) for source in report.sources],
+    )
+
+
+def _slices(report: Report) -> Section | None:
+    if not report.slices:
+        return None
+
+    def key(s: SliceFigures) -> tuple[str, str]:
+        return s.source, s.decision
+
+    groups = sorted({key(s) for s in report.slices})
+    tables = []
+    for source, decision in groups:
+        rows: list[Row] = [["key", "value", "positives", "negatives", "accuracy", "recall", "true negatives"]]
+        rows += [
+            [
+                s.key or "all rows",
+                s.value or "",
+                str(s.positives),
+                str(s.negatives),
+                percent(s.accuracy),
+                percent(s.recall_positives),
+                percent(s.recall_negatives),
+            ]
+            for s in report.slices
+            if key(s) == (source, decision)
+        ]
+        tables.append(Table(rows, f"{source}, decision: {decision}"))
+    return Section(
+        "Functional slices",
+        "Decisions at the review thresholds, by the values under the keys of `meta`. “flagged” is the "
+        "verdict against “any label is 1”, “expected_flag” the verdict against `meta.expected_flag`, “hate "
+        "or harassment” either of the two categories against the label of hate alone, which is HateCheck's "
+        "own. Recall is the share of positives flagged, “true negatives” the share of negatives left alone.",
+        tables,
+        ["slices"],
+    )
+
+
+def _bias(report: Report) -> Section | None:
+    if not report.bias:
+        return None
+
+    def table(b: BiasFigures) -> Table:
+        rows: list[Row] = [["term", "positives", "negatives", "subgroup AUC", "BPSN AUC", "BNSP AUC"]]
+        rows += [
+            [
+                t.term,
+                str(t.positives),
+                str(t.negatives),
+                *map(number, (t.subgroup_auc, t.bpsn_auc, t.bnsp_auc)),
+            ]
+            for t in b.terms
+        ]
+        means = [f"{mean:.3f}" for mean in (b.subgroup_mean, b.bpsn_mean, b.bnsp_mean)]
+        rows.append(["generalised mean, p = -5", str(b.positives), str(b.negatives), *means])
+        return Table(rows, f"{b.source}, target: {b.target}; AUROC of all rows {number(b.auroc)}")
+
+    return Section(
+        "Identity bias",
+        "Borkan et al. 2019, Nuanced Metrics. A low BPSN AUC means that naming the group raises scores of "
+        "harmless texts above those of harmful ones without the term, a low BNSP AUC that harm which names "
+        "the group is missed. Terms with at least 20 positives and 20 negatives; others are left out.",
+        [table(b) for b in report.bias],
+    )
+
+
+def _over_blocking(report: Report) -> Section | None:
+    if not report.over_blocking:
+        return None
+
+    def row(b: BenignFigures) -> Row:
+        return [b.source, b.category, str(b.flagged.of), percent(b.flagged), percent(b.blocked)]
+
+    head = ["source", "category", "benign rows", "flagged (review)", "blocked"]
+    return Section(
+        "Over-blocking",
+        "Benign rows: all 13 moderation categories are labelled and no label is 1, or "
+        "`meta.expected_flag` is 0.",
+        [Table([head, *map(row, report.over_blocking)])],
+    )
+
+
+def _noise(report: Report) -> Section:
+    rows = [["category", "highest score", "of the input", "review threshold", "inputs flagged"]]
+    rows += [
+        [
+            n.category,
+            f"{n.highest:.4f}",
+            n.input,
+            "never" if n.threshold is None else f"{n.threshold:.4g}",
+            f"{n.flagged} of {n.inputs}",
+        ]
+        for n in report.noise
+    ]
+    text = "The highest score over inputs that hold no message, such as an empty text, digits or one emoji."
+    return Section("Noise floor", text, [Table(rows)])
+
+
+def _exits(report: Report) -> Section | None:
+    if not report.exits:
+        return None
+    rows: list[Row] = [
+        ["category", "layers", "positives", "negatives", "AUPRC", "AUROC", "AUPRC to full depth"]
+    ]
+    rows += [
+        [
+            e.category,
+            str(e.depth),
+            str(e.positives),
+            str(e.negatives),
+            number(e.average_precision),
+            number(e.auroc),
+            signed(e.difference),
+        ]
+        for e in report.exits
+    ]
+    means: list[Row] = [["layers", "categories", "mean AUPRC", "mean AUROC"]]
+    means += [
+        [str(m.depth), str(m.categories), f"{m.average_precision:.3f}", f"{m.auroc:.3f}"]
+        for m in report.exit_means
+    ]
+    return Section(
+        "Accuracy of each exit",
+        "The heads after each number of layers, all rows. Means are plain ones over the categories with "
+        "labels of both kinds; they have no interval, because the categories share rows.",
+        [Table(means, "Means"), Table(rows, "By category; differences are paired")],
+        ["exits"],
+    )
+
+
+def _robustness(report: Report) -> Section | None:
+    if not report.robustness:
+        return None
+    rows: list[Row] = [
+        ["category", "texts", "positives", "negatives", "AUPRC", "AUPRC to clean", "recall at review", "FPR"]
+    ]
+    rows += [
+        [
+            r.category,
+            r.perturbation,
+            str(r.positives),
+            str(r.negatives),
+            number(r.average_precision),
+            signed(r.difference),
+            percent(r.recall),
+            percent(r.rate),
+        ]
+        for r in report.robustness
+    ]
+    text = "The same rows with their texts changed, by a seeded draw. Differences are paired."
+    return Section("Robustness", text, [Table(rows)])
+
+
+def _float(report: Report) -> Section | None:
+    if not report.float_comparison:
+        return None
+    head = ["category", "mean |diff.|", "largest", "review flips", "block flips", "positives", "negatives"]
+    rows: list[Row] = [[*head, "AUPRC int8", "AUPRC fp32", "difference"]]
+    rows += [
+        [
+            f.category,
+            f"{f.mean_difference:.2e}",
+            f"{f.largest_difference:.2e}",
+            percent(f.review_flips),
+            percent(f.block_flips),
+            str(f.positives),
+            str(f.negatives),
+            number(f.int8),
+            number(f.fp32),
+            signed(f.difference),
+        ]
+        for f in report.float_comparison
+    ]
+    return Section(
+        "int8 against fp32",
+        "The fp32 encoder on the engine's own tokens and windows, with the same heads and calibration. Flips "
+        "are rows on which the two decide differently at the shipped thresholds. Differences are paired.",
+        [Table(rows)],
+    )
+
+
+def _quoted(report: Report) -> Section | None:
+    if not report.quoted:
+        return None
+    rows: Iterable[Row] = [
+        [q.source, q.system, q.measure, f"{q.value:.3f}", q.published] for q in report.quoted
+    ]
+    return Section(
+        "Published figures of others",
+        CAVEAT,
+        [Table([["set", "system", "figure", "value", "source"], *rows])],
+    )
