@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ._errors import DataFileError, ModelFileError
 from ._float_encoder import FloatEncoder, Floats
-from ._modelfile import Architecture, container_header
+from ._modelfile import Architecture, assemble, container_header
 
 # Parameters that mean pooling does not use, and buffers. Everything else that is left over is refused.
 UNUSED: Final = ("embeddings.position_ids", "pooler.dense.", "cls.predictions.", "cls.seq_relationship.")
@@ -322,3 +322,53 @@ def read_folder(folder: Path, vocab: Path | None) -> FloatEncoder:
     config = read_config(folder / "config.json")
     parameters = from_bert_names(read_safetensors(weights), str(weights))
     return build_encoder(parameters, config, find_tokenizer(folder, vocab), str(folder))
+
+
+def write_folder(encoder: FloatEncoder, folder: Path) -> None:
+    """Writes an encoder as a Hugging Face folder that `read_folder` and the field's libraries read.
+
+    A smoothing is folded into the weights. Positions and token type were joined when the encoder was read:
+    the token type's embedding is written as zeros.
+    """
+    a, p = encoder.architecture, encoder.parameters
+    hidden = a.hidden
+    tensors: dict[str, Floats] = {
+        "embeddings.word_embeddings.weight": p["words.weight"],
+        "embeddings.position_embeddings.weight": p["positions"],
+        "embeddings.token_type_embeddings.weight": np.zeros((2, hidden), np.float32),
+    }
+
+    def norm(name: str, to: str) -> None:
+        tensors[f"{to}.weight"], tensors[f"{to}.bias"] = p[f"{name}.gamma"], p[f"{name}.beta"]
+
+    norm("embedding_norm", "embeddings.LayerNorm")
+    for layer in range(a.layers):
+        to = f"encoder.layer.{layer}."
+        weight, bias, smooth = encoder.linear(layer, "qkv")
+        for i, name in enumerate(_QKV):
+            part = slice(i * hidden, (i + 1) * hidden)
+            tensors[f"{to}{name}.weight"], tensors[f"{to}{name}.bias"] = (weight * smooth)[part], bias[part]
+        for short, name in _LAYER_NAMES.items():
+            weight, bias, smooth = encoder.linear(layer, short)
+            tensors[f"{to}{name}.weight"], tensors[f"{to}{name}.bias"] = weight * smooth, bias
+        norm(f"layers.{layer}.attention_norm", f"{to}attention.output.LayerNorm")
+        norm(f"layers.{layer}.ffn_norm", f"{to}output.LayerNorm")
+    config = {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "hidden_size": hidden,
+        "num_hidden_layers": a.layers,
+        "num_attention_heads": a.heads,
+        "intermediate_size": a.intermediate,
+        "max_position_embeddings": a.positions,
+        "vocab_size": a.vocabulary,
+        "type_vocab_size": 2,
+        "layer_norm_eps": a.norm_epsilon,
+        "hidden_act": "gelu",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(assemble(tensors, {"format": "pt"}))
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+    (folder / "vocab.txt").write_text("\n".join(encoder.vocabulary) + "\n", "utf-8")
+    settings = {"do_lower_case": encoder.lowercase, "tokenizer_class": "BertTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n", "utf-8")

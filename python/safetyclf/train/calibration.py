@@ -1,9 +1,11 @@
 """Curves from logits to probabilities, as the knots that the model file stores.
 
-Isotonic regression follows whatever shape the data have, but needs data: with few positives its steps are
-noise, and Platt's two-parameter sigmoid is the better estimate (Niculescu-Mizil and Caruana 2005). Both end
-as knots of a curve that rises strictly between the lowest and the highest logit seen, so that calibration
-keeps the order of scores and a threshold on probabilities is one on logits.
+Three ways are tried per category, and the one whose out-of-fold probabilities have the least calibration
+error is kept: Platt's sigmoid (Platt 1999), beta calibration (Kull, Silva Filho and Flach 2017), which bends
+either end by itself, and isotonic regression (Zadrozny and Elkan 2002), which follows whatever shape the data
+have but needs many of them. All end as knots of a curve that rises strictly between the lowest and the
+highest logit seen, so that calibration keeps the order of scores and a threshold on probabilities is one on
+logits.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from ..evaluate.metrics import calibration_error
 from .config import CalibrationConfig
 
 MIN_STEP_ROWS = 50  # rows in a step of the isotonic curve: below, the deviation of its mean passes 0.07
+MIN_SLOPE = 1e-3  # 0 or below would turn the order round; this keeps it where scores say nothing
 Floats = npt.NDArray[np.float64]
 
 
@@ -44,36 +48,82 @@ class Curve:
 
 def fit_curve(
     logits: npt.NDArray[np.float32], labels: npt.NDArray[np.integer], config: CalibrationConfig
-) -> Curve:
-    """The curve of one category from its held-back rows; labels are 1 or 0, at least one of each."""
-    positives = int((labels == 1).sum())
+) -> tuple[Curve, dict[str, float]]:
+    """The curve of one category from its held-back rows.
+
+    Args:
+        logits: float32 [n].
+        labels: 1 or 0 [n], at least one of each.
+        config: methods to try, folds, number of knots.
+
+    Returns:
+        The curve of the best method, fitted on all rows; and the calibration error of each method's
+        out-of-fold probabilities.
+    """
     x = logits.astype(np.float64)
-    if min(positives, len(labels) - positives) >= config.isotonic_positives:
-        return _as_curve("isotonic", *_isotonic_knots(x, labels, config.max_knots))
-    return _as_curve("platt", *_platt_knots(x, labels, config.max_knots))
+    fold = _folds(labels, config.folds)
+    errors: dict[str, float] = {}
+    for method in config.methods:
+        held_out = np.empty(len(x), np.float32)
+        for i in range(config.folds):
+            rest = fold != i
+            curve = _fit(method, x[rest], labels[rest], config.max_knots)
+            held_out[~rest] = curve(logits[~rest])
+        errors[method] = calibration_error(held_out, labels)
+    best = min(errors, key=lambda method: errors[method])
+    return _fit(best, x, labels, config.max_knots), errors
 
 
-def _platt_knots(x: Floats, labels: npt.NDArray[np.integer], max_knots: int) -> tuple[Floats, Floats]:
-    """Platt's sigmoid with his corrected targets, which stand for one more row on each side."""
+def _folds(labels: npt.NDArray[np.integer], folds: int) -> npt.NDArray[np.int64]:
+    """The fold of each row, [n]: both labels are dealt out in turn, in the order of the rows."""
+    fold = np.empty(len(labels), np.int64)
+    for label in (0, 1):
+        rows = np.flatnonzero(labels == label)
+        fold[rows] = np.arange(len(rows)) % folds
+    return fold
+
+
+def _fit(method: str, x: Floats, labels: npt.NDArray[np.integer], max_knots: int) -> Curve:
+    if method == "isotonic":
+        return _as_curve(method, *_isotonic_knots(x, labels, max_knots))
+    knots = np.linspace(x.min(), x.max(), max_knots)
+    if method == "platt":  # of standardised logits: the optimiser wants numbers near 1
+        centre, spread = float(x.mean()), max(float(x.std()), 1e-6)
+        x, at_knots = (x - centre) / spread, (knots - centre) / spread
+        basis = _platt_basis
+    else:
+        at_knots, basis = knots, _beta_basis
+    return _as_curve(method, knots, expit(basis(at_knots) @ _logistic(basis(x), labels)))
+
+
+def _platt_basis(z: Floats) -> Floats:
+    return np.stack([z, np.ones_like(z)], axis=1)
+
+
+def _beta_basis(z: Floats) -> Floats:
+    """Ln p and -ln(1 - p) of p = sigmoid(z)."""
+    return np.stack([-np.logaddexp(0, -z), np.logaddexp(0, z), np.ones_like(z)], axis=1)
+
+
+def _logistic(basis: Floats, labels: npt.NDArray[np.integer]) -> Floats:
+    """Logistic regression on the columns of `basis`, the last one constant and the others' slopes positive.
+
+    With Platt's corrected targets, which stand for one more row on each side.
+    """
     positives = int((labels == 1).sum())
     negatives = len(labels) - positives
     target = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    centre, spread = x.mean(), max(float(x.std()), 1e-6)
-    z = (x - centre) / spread
 
-    def loss(parameters: Floats) -> tuple[float, Floats]:
-        slope, intercept = parameters
-        value = slope * z + intercept
-        g = (expit(value) - target) / len(z)
-        return float((np.logaddexp(0, value) - target * value).mean()), np.array([(g * z).sum(), g.sum()])
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        value = basis @ weights
+        gradient = basis.T @ (expit(value) - target) / len(target)
+        return float((np.logaddexp(0, value) - target * value).mean()), gradient
 
-    # A slope of 0 or below would turn the order round; a tiny one keeps it where scores say nothing.
-    found = minimize(
-        loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(1e-3, None), (None, None)]
-    )
-    slope, intercept = found.x
-    knots = np.linspace(x.min(), x.max(), max_knots)
-    return knots, expit(slope * (knots - centre) / spread + intercept)
+    slopes = basis.shape[1] - 1
+    start = np.array([1.0] * slopes + [0.0])
+    bounds = [(MIN_SLOPE, None)] * slopes + [(None, None)]
+    found: Floats = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return found
 
 
 def _isotonic_knots(x: Floats, labels: npt.NDArray[np.integer], max_knots: int) -> tuple[Floats, Floats]:

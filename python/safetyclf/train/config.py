@@ -1,25 +1,17 @@
-"""The TOML configuration of a training run. docs/training.md explains every key."""
+"""The configuration of a training run, as TOML has it. docs/training.md explains every key."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
 
-from .._errors import DataFileError
 from .._modelfile import ModelInfo
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 DEFAULT_CONFIG = Path(__file__).with_name("default.toml")
+CALIBRATION_METHODS = ("platt", "beta", "isotonic")
+PRECISIONS = ("auto", "bf16", "fp32")
 KINDS = ("human", "domain", "weak", "written", "guide")
 
 
@@ -35,6 +27,16 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NearDuplicatesConfig:
+    """Texts whose `shingle`-character runs have a Jaccard similarity of `threshold` are one; 0 keeps all."""
+
+    threshold: float = 0.75
+    shingle: int = 5
+    permutations: int = 160
+    seed: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """`files` are globs below the data folder; the labels of later ones override those of earlier ones."""
 
@@ -42,16 +44,31 @@ class DataConfig:
     valid_share: float = 0.1
     test_share: float = 0.1
     calibration_share: float = 0.5  # of the valid rows; the rest is for selection
+    near_duplicates: NearDuplicatesConfig = field(default_factory=NearDuplicatesConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    """A category whose label, where a row does not give it, is 1 if one of `any` is 1 and 0 if all are 0."""
+
+    any: tuple[str, ...]
+    definition: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where the rows of one set come from. `kind` says who labelled them; weights and coverage go by it."""
+    """Where the rows of one set come from. `kind` says who labelled them; weights and coverage go by it.
+
+    `contrast` sets hold pairs that differ in a word or an emoji and in their labels, which must stay apart;
+    those of the kinds written and guide are taken for such anyway.
+    """
 
     kind: str = "human"
     origin: str = ""
     licence: str = ""
     attribution: str = ""
+    contrast: bool = False
+    weight: float = 1.0  # beside the factor of its kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +93,74 @@ class SelectionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Fine-tuning of encoder and heads; `epochs` 0 keeps the encoder frozen and fits heads alone."""
+
+    epochs: int = 4
+    seed: int = 0
+    learning_rate: float = 2e-4  # of the last layer and of the heads
+    layer_decay: float = 0.9  # factor from each layer to the one below it
+    head_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_share: float = 0.06
+    batch_tokens: int = 4096
+    batch_rows: int = 192
+    max_tokens: int = 256  # longer training texts are cut; the engine itself has windows of 512
+    dropout: float = 0.1
+    clip_norm: float = 1.0
+    average_decay: float = 0.998  # of the moving average of the parameters, which is what is kept
+    label_smoothing: float = 0.01
+    positive_exponent: float = 0.5
+    max_positive_weight: float = 8.0
+    derived_weight: float = 0.2  # of the loss of derived categories, which repeat what others say
+    exit_weight: float = 0.15  # of the labels' loss at each depth but the last
+    distillation_weight: float = 0.15  # of the last depth's probabilities as a target for the others
+    identity_sentences: int = 0  # made anew each epoch, all of them harmless
+    everyday_prompts: int = 0
+    degenerate_texts: int = 0
+    precision: str = "auto"  # "fp32", "bf16", or "auto": bf16 where the machine has matrix units for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """How often a row is changed, and how.
+
+    Attributes:
+        identity_swap: probability that identity terms, if there are any, become others of their kind.
+        concatenate: probability that a row gets other rows before and after it.
+        concatenate_rows: most rows added.
+        max_chars: a row is not concatenated beyond this length.
+        truncate: probability that a row is cut (never concatenated as well).
+        perturb: probability that one of the operations below changes the spelling.
+        perturb_twice: probability that a second one follows.
+        strength: share of the words that an operation changes, at most.
+        lower: weight of this operation among all; so on for the others. They are named as the functions.
+    """
+
+    identity_swap: float = 0.15
+    concatenate: float = 0.06
+    concatenate_rows: int = 4
+    max_chars: int = 4000
+    truncate: float = 0.04
+    perturb: float = 0.35
+    perturb_twice: float = 0.15
+    strength: float = 0.15
+    lower: float = 0.0
+    upper: float = 0.0
+    title_case: float = 0.0
+    random_case: float = 0.0
+    strip_punctuation: float = 3.0
+    collapse_whitespace: float = 0.0
+    typos: float = 3.0
+    leet: float = 1.0
+    homoglyphs: float = 0.4
+    mask: float = 1.0
+    space_out: float = 0.6
+    repeat_letters: float = 0.7
+    join_words: float = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitConfig:
     """Limits of the optimiser."""
 
@@ -85,10 +170,11 @@ class FitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationConfig:
-    """When a curve can be fitted, and of which kind."""
+    """When a curve can be fitted, and of which kinds."""
 
+    methods: tuple[str, ...] = CALIBRATION_METHODS
+    folds: int = 5  # for the choice among the methods
     min_positives: int = 10
-    isotonic_positives: int = 200
     max_knots: int = 32
 
 
@@ -109,10 +195,13 @@ class TrainingConfig:
     categories: tuple[str, ...]
     data: DataConfig
     uncovered: Mapping[str, str] = field(default_factory=dict)  # category without a head: the reason
+    derived: Mapping[str, Derived] = field(default_factory=dict)
     trained_positives: int = 200
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     thresholds: ThresholdsConfig = field(default_factory=ThresholdsConfig)
@@ -132,95 +221,3 @@ class TrainingConfig:
     def weight_of_kind(self, kind: str) -> float:
         """The factor of a kind of source."""
         return float(getattr(self.weights, kind))
-
-
-def load_config(path: str | os.PathLike[str] = DEFAULT_CONFIG) -> TrainingConfig:
-    """Reads and checks a configuration.
-
-    Raises:
-        DataFileError: the file cannot be read, is not TOML, lacks a key, has one that does not exist or a
-            value of the wrong type or range; the message names file, table and key.
-    """
-    name = os.fspath(path)
-    try:
-        content = Path(path).read_bytes()
-        table = tomllib.loads(content.decode("utf-8"))
-    except OSError as error:
-        raise DataFileError(f"{name}: cannot read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataFileError(f"{name}: not valid TOML: {error}") from None
-    if "sha256" in table:
-        raise DataFileError(f"{name}: key 'sha256' does not exist")
-    config = _build(TrainingConfig, {**table, "sha256": hashlib.sha256(content).hexdigest()}, name, "")
-    _check(config, name)
-    return config
-
-
-T = TypeVar("T")
-
-
-def _build(cls: type[T], table: Any, name: str, where: str) -> T:
-    """An instance of the dataclass `cls` from a TOML table, every key and type checked."""
-    if not isinstance(table, dict):
-        raise DataFileError(f"{name}: {where.rstrip('.')} must be a table")
-    hints = get_type_hints(cls)
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-    for key in table:
-        if key not in known:
-            raise DataFileError(f"{name}: key '{where}{key}' does not exist; known: {', '.join(known)}")
-    for key, entry in known.items():
-        if key not in table and entry.default is MISSING and entry.default_factory is MISSING:
-            raise DataFileError(f"{name}: key '{where}{key}' is missing")
-    return cls(**{key: _value(hints[key], value, name, f"{where}{key}") for key, value in table.items()})
-
-
-def _value(hint: Any, value: Any, name: str, key: str) -> Any:
-    if hint == tuple[str, ...] or hint == tuple[float, ...]:
-        item = str if hint == tuple[str, ...] else float
-        if not isinstance(value, list) or not value:
-            raise DataFileError(f"{name}: '{key}' must be a list that is not empty")
-        return tuple(_value(item, v, name, key) for v in value)
-    if hint in (Mapping[str, str], Mapping[str, Source]):
-        if not isinstance(value, dict):
-            raise DataFileError(f"{name}: '{key}' must be a table")
-        if hint == Mapping[str, str]:
-            return {k: _value(str, v, name, f"{key}.{k}") for k, v in value.items()}
-        return {k: _build(Source, v, name, f"{key}.{k}.") for k, v in value.items()}
-    if hint is float and type(value) is int:
-        value = float(value)
-    if hint in (str, int, float):
-        if type(value) is not hint:
-            raise DataFileError(f"{name}: '{key}' must be of type {hint.__name__}, not {value!r}")
-        return value
-    return _build(hint, value, name, f"{key}.")
-
-
-def _check(config: TrainingConfig, name: str) -> None:
-    def require(condition: bool, message: str) -> None:
-        if not condition:
-            raise DataFileError(f"{name}: {message}")
-
-    require(len(set(config.categories)) == len(config.categories), "'categories' names one twice")
-    strangers = sorted(config.uncovered.keys() - set(config.categories))
-    require(not strangers, f"'uncovered' names {strangers[:1]}, which is not in 'categories'")
-    require(bool(config.scored), "every category is 'uncovered': nothing to train")
-    for key, source in config.sources.items():
-        require(source.kind in KINDS, f"'sources.{key}.kind' must be one of {', '.join(KINDS)}")
-    data, limits = config.data, config.thresholds
-    for key, share in (("valid_share", data.valid_share), ("test_share", data.test_share)):
-        require(0 < share < 0.5, f"'data.{key}' must be above 0 and below 0.5")
-    require(0 < data.calibration_share < 1, "'data.calibration_share' must be above 0 and below 1")
-    require(
-        0 < limits.block_rate <= limits.review_rate < 1, "need 0 < thresholds.block_rate <= review_rate < 1"
-    )
-    require(0 < limits.confidence < 1, "'thresholds.confidence' must be above 0 and below 1")
-    require(all(value > 0 for value in config.selection.l2), "'selection.l2' must be positive")
-    require(
-        all(value > 0 for value in config.selection.reference_factor), "'reference_factor' must be positive"
-    )
-    require(config.encoder.layers >= 0, "'encoder.layers' must be at least 0")
-    require(config.encoder.calibration_texts >= 1, "'encoder.calibration_texts' must be at least 1")
-    require(config.calibration.min_positives >= 1, "'calibration.min_positives' must be at least 1")
-    require(config.calibration.max_knots >= 4, "'calibration.max_knots' must be at least 4")
-    require(config.weights.full_rows >= 1, "'weights.full_rows' must be at least 1")
-    require(all(config.weight_of_kind(kind) > 0 for kind in KINDS), "'weights': factors must be positive")

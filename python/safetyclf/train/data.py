@@ -1,29 +1,60 @@
-"""Labelled text: JSONL files -> one row per distinct text, with a split that near-duplicates cannot cross."""
+"""Labelled text: JSONL files -> one row per distinct text, with splits that share no near-duplicates."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import re
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from .._errors import DataFileError
 from .config import TrainingConfig
+from .duplicates import Rows, duplicate_key, near_duplicates, split_key
+from .reading import OFFICIAL, Row, families, read_file, sha256_of
+from .reading import UNKNOWN as UNKNOWN  # everyone who reads labels needs it
 
 TRAIN, SELECTION, CALIBRATION, TEST = range(4)
 SPLIT_NAMES = ("train", "selection", "calibration", "test")
-UNKNOWN = -1
 _CONTRADICTED = -2  # copies of a text disagree: unknown at the end, whatever further copies say
-_OFFICIAL = {"train": 0, "valid": 1, "test": 2}
-_NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
+# Of similar rows the one whose split is stricter stays; calibration makes promises, selection only choices.
+_STRICTNESS = np.array([0, 1, 2, 3])  # by split
+_RANKS = ("guide", "written", "human", "domain", "weak")  # then the one whose labels are the better
+_MADE_FOR_THE_CATEGORIES = ("guide", "written")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file that was read: its path below the data folder, hash of its bytes, and rows."""
+
+    path: str
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What became of rows that are not in the data set.
+
+    Attributes:
+        duplicates: rows by source whose text another row has but for its form.
+        near_held_out: rows by source left out for a near-duplicate in a stricter split.
+        near_training: training rows by source left out for a near-duplicate among training rows.
+        conflicts: cells by category that are unknown because duplicates contradict each other.
+        near_conflicts: the same for near-duplicates.
+        sampled_out: training rows left out because only a sample was asked for.
+    """
+
+    duplicates: Mapping[str, int] = field(default_factory=dict)
+    near_held_out: Mapping[str, int] = field(default_factory=dict)
+    near_training: Mapping[str, int] = field(default_factory=dict)
+    conflicts: Mapping[str, int] = field(default_factory=dict)
+    near_conflicts: Mapping[str, int] = field(default_factory=dict)
+    sampled_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +69,8 @@ class Dataset:
         split: uint8 [n]: TRAIN, SELECTION, CALIBRATION or TEST.
         rows_read: rows of the files, before duplicates were joined.
         sha256: of all of the above.
+        files: what was read, in this order.
+        removed: what was left out.
     """
 
     texts: Sequence[str]
@@ -47,6 +80,8 @@ class Dataset:
     split: npt.NDArray[np.uint8]
     rows_read: int
     sha256: str
+    files: tuple[FileRecord, ...] = ()
+    removed: Removed = field(default_factory=Removed)
 
     def rows(self, split: int) -> npt.NDArray[np.int64]:
         """Indices of the rows of a split, ascending."""
@@ -57,69 +92,149 @@ class Dataset:
         return [self.texts[i] for i in rows.tolist()]
 
 
-@dataclass
-class _Row:
-    text: str
-    labels: list[int]
-    source: str
-    official: int  # of _OFFICIAL, -1 for none
-    group: int
-
-
-def read_dataset(root: Path, config: TrainingConfig, sample: float = 1.0) -> Dataset:
+def read_dataset(
+    root: Path,
+    config: TrainingConfig,
+    sample: float = 1.0,
+    report: Callable[[str], None] = lambda _: None,
+) -> Dataset:
     """Reads the files of the configuration below `root`.
 
     Texts that are equal but for case, spaces and punctuation are one row. Its labels are those of the last
     of `data.files` that has the text; copies there that disagree on a category make it unknown. Its split is
     the strictest one that a copy asks for (test before valid before train), else a hash of the text decides.
+    Then near-duplicates go, across splits and within training, and derived categories are filled in.
 
     Args:
         root: the data folder.
         config: the run's configuration.
         sample: share of the training rows to keep; the other splits stay whole.
+        report: gets lines of progress.
 
     Raises:
         DataFileError: a glob finds no file, or a line is wrong; the message names file and line.
+        MissingDependencyError: near-duplicates are to be found, and the package rensa is not installed.
     """
-    joined: dict[str, _Row] = {}
-    rows_read = 0
+    joined, files, duplicates = _read(root, config)
+    rows = list(joined.values())
+    labels = np.array([row.labels for row in rows], np.int8).reshape(len(rows), len(config.scored))
+    splits = np.array([_split_of(key, row.official, config) for key, row in joined.items()], np.uint8)
+    _apply_families(labels, config.scored)
+    conflicts = _count_conflicts(labels, config)
+    report(f"data: {sum(duplicates.values())} duplicates {dict(duplicates)}")
+
+    instead = _near_duplicates(rows, labels, splits, config)
+    across = (instead >= 0) & (splits[instead] != splits)
+    within = (instead >= 0) & ~across
+    _mark_contradicted(labels, rows, np.flatnonzero(within), instead, config)
+    near_conflicts = _count_conflicts(labels, config) - conflicts
+    _derive(labels, config)
+    labels[labels == _CONTRADICTED] = UNKNOWN
+
+    wanted = np.array([_fraction("sample", split_key(key)) < sample for key in joined], bool)
+    sampled_out = (instead < 0) & (splits == TRAIN) & ~wanted
+    kept = np.flatnonzero((instead < 0) & ~sampled_out)
+    removed = Removed(
+        duplicates=_sorted(duplicates),
+        near_held_out=_sorted(Counter(rows[i].source for i in np.flatnonzero(across).tolist())),
+        near_training=_sorted(Counter(rows[i].source for i in np.flatnonzero(within).tolist())),
+        conflicts=_sorted(conflicts),
+        near_conflicts=_sorted(near_conflicts),
+        sampled_out=int(sampled_out.sum()),
+    )
+    report(
+        f"data: near-duplicates of held-out texts {removed.near_held_out}, "
+        f"within training {removed.near_training}; "
+        f"contradicted labels {removed.conflicts} and {removed.near_conflicts}"
+    )
+
+    sources = tuple(sorted({rows[i].source for i in kept.tolist()}))
+    index = {name: i for i, name in enumerate(sources)}
+    source = np.array([index[rows[i].source] for i in kept.tolist()], np.int32)
+    labels, splits = labels[kept], splits[kept]
+    texts = [rows[i].text for i in kept.tolist()]
+    digest = hashlib.sha256(json.dumps([config.scored, sources]).encode())
+    for text in texts:
+        digest.update(hashlib.sha256(text.encode("utf-8")).digest())
+    for array in (labels, source, splits):
+        digest.update(array.tobytes())
+    rows_read = sum(file.rows for file in files)
+    return Dataset(texts, labels, source, sources, splits, rows_read, digest.hexdigest(), files, removed)
+
+
+def _read(root: Path, config: TrainingConfig) -> tuple[dict[str, Row], tuple[FileRecord, ...], Counter[str]]:
+    """Distinct texts by `duplicate_key`, the files, and the rows by source that were copies."""
+    joined: dict[str, Row] = {}
+    files: list[FileRecord] = []
+    duplicates: Counter[str] = Counter()
     for group, pattern in enumerate(config.data.files):
         paths = sorted(root.glob(pattern))
         if not paths:
             raise DataFileError(f"{root}: no file matches '{pattern}'")
         for path in paths:
-            for row in _read_file(path, group, config):
-                rows_read += 1
+            count = 0
+            for row in read_file(path, group, config):
+                count += 1
                 key = duplicate_key(row.text)
                 known = joined.get(key)
+                if known is not None:
+                    duplicates[known.source if row.group > known.group else row.source] += 1
                 joined[key] = row if known is None else _join(known, row)
-
-    kept: list[_Row] = []
-    splits: list[int] = []
-    for key, row in joined.items():
-        split = _split_of(key, row.official, config)
-        if split != TRAIN or _fraction("sample", key) < sample:
-            kept.append(row)
-            splits.append(split)
-    sources = tuple(sorted({row.source for row in kept}))
-    index = {name: i for i, name in enumerate(sources)}
-    labels = np.array([row.labels for row in kept], np.int8).reshape(len(kept), len(config.scored))
-    _apply_families(labels, config.scored)
-    labels[labels == _CONTRADICTED] = UNKNOWN
-    source = np.array([index[row.source] for row in kept], np.int32)
-    split_array = np.array(splits, np.uint8)
-    digest = hashlib.sha256(json.dumps([config.scored, sources]).encode())
-    for row in kept:
-        digest.update(hashlib.sha256(row.text.encode("utf-8")).digest())
-    for array in (labels, source, split_array):
-        digest.update(array.tobytes())
-    texts = [row.text for row in kept]
-    return Dataset(texts, labels, source, sources, split_array, rows_read, digest.hexdigest())
+            files.append(FileRecord(path.relative_to(root).as_posix(), sha256_of(path), count))
+    return joined, tuple(files), duplicates
 
 
-def duplicate_key(text: str) -> str:
-    """Equal for near-duplicates: lower-case letters and digits; a text without any stands for itself."""
-    return _NOT_ALPHANUMERIC.sub("", text.casefold()) or text.strip()
+def _near_duplicates(
+    rows: Sequence[Row], labels: npt.NDArray[np.int8], splits: npt.NDArray[np.uint8], config: TrainingConfig
+) -> npt.NDArray[np.int64]:
+    entries = {name: config.source(name) for name in {row.source for row in rows}}
+    rank = {name: _RANKS.index(entry.kind) for name, entry in entries.items()}
+    contrast = {n: e.contrast or e.kind in _MADE_FOR_THE_CATEGORIES for n, e in entries.items()}
+    found = Rows(
+        texts=[row.text for row in rows],
+        labels=labels,
+        strictness=_STRICTNESS[splits],
+        rank=np.array([rank[row.source] for row in rows], np.int64),
+        contrast=np.array([contrast[row.source] for row in rows], bool),
+    )
+    return near_duplicates(found, config.data.near_duplicates)
+
+
+def _mark_contradicted(
+    labels: npt.NDArray[np.int8],
+    rows: Sequence[Row],
+    left_out: npt.NDArray[np.int64],
+    instead: npt.NDArray[np.int64],
+    config: TrainingConfig,
+) -> None:
+    """Marks labels that a near-duplicate denies, unless they were made for these very categories."""
+    unsure = [
+        i
+        for i in left_out.tolist()
+        if config.source(rows[instead[i]].source).kind not in _MADE_FOR_THE_CATEGORIES
+    ]
+    stay = instead[unsure]
+    denied = (labels[unsure] >= 0) & (labels[stay] >= 0) & (labels[unsure] != labels[stay])
+    for row, cells in zip(stay.tolist(), denied, strict=True):
+        labels[row, cells] = _CONTRADICTED
+
+
+def _derive(labels: npt.NDArray[np.int8], config: TrainingConfig) -> None:
+    """Fills in derived categories where rows do not give them."""
+    for name, derived in config.derived.items():
+        own = labels[:, config.scored.index(name)]
+        of = labels[:, [config.scored.index(base) for base in derived.any]]
+        unknown = own == UNKNOWN
+        own[unknown & (of == 0).all(axis=1)] = 0
+        own[unknown & (of == 1).any(axis=1)] = 1
+
+
+def _count_conflicts(labels: npt.NDArray[np.int8], config: TrainingConfig) -> Counter[str]:
+    return Counter(dict(zip(config.scored, (labels == _CONTRADICTED).sum(axis=0).tolist(), strict=True)))
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return {name: count for name, count in sorted(counts.items()) if count > 0}
 
 
 def _fraction(purpose: str, key: str) -> float:
@@ -131,89 +246,29 @@ def _fraction(purpose: str, key: str) -> float:
 def _split_of(key: str, official: int, config: TrainingConfig) -> int:
     data = config.data
     if official < 0:
-        place = _fraction("split", key)
+        place = _fraction("split", split_key(key))
         official = 2 if place < data.test_share else 1 if place < data.test_share + data.valid_share else 0
-    if official == _OFFICIAL["valid"]:
-        return CALIBRATION if _fraction("calibration", key) < data.calibration_share else SELECTION
-    return TEST if official == _OFFICIAL["test"] else TRAIN
+    if official == OFFICIAL["valid"]:
+        return CALIBRATION if _fraction("calibration", split_key(key)) < data.calibration_share else SELECTION
+    return TEST if official == OFFICIAL["test"] else TRAIN
 
 
-def _join(old: _Row, new: _Row) -> _Row:
+def _join(old: Row, new: Row) -> Row:
     official = max(old.official, new.official)
     if new.group > old.group:
-        return _Row(new.text, new.labels, new.source, official, new.group)
+        return Row(new.text, new.labels, new.source, official, new.group)
     labels = [
         a if b in (a, UNKNOWN) else b if a == UNKNOWN else _CONTRADICTED
         for a, b in zip(old.labels, new.labels, strict=True)
     ]
-    return _Row(old.text, labels, old.source, official, old.group)
-
-
-def _families(categories: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(child, parent): a child's 1 implies its parent's, a parent's 0 its children's."""
-    parents = [(name, name.rpartition("/")[0]) for name in categories]
-    return [(child, parent) for child, parent in parents if parent in categories]
+    return Row(old.text, labels, old.source, official, old.group)
 
 
 def _apply_families(labels: npt.NDArray[np.int8], scored: tuple[str, ...]) -> None:
     """Fills in what children and parents imply; where copies of a text contradict each other: unknown."""
-    for child_name, parent_name in _families(scored):
+    for child_name, parent_name in families(scored):
         child, parent = labels[:, scored.index(child_name)], labels[:, scored.index(parent_name)]
         contradicted = (child == 1) & (parent == 0)
         child[contradicted] = parent[contradicted] = _CONTRADICTED
         parent[(child == 1) & (parent == UNKNOWN)] = 1
         child[(parent == 0) & (child == UNKNOWN)] = 0
-
-
-def _read_file(path: Path, group: int, config: TrainingConfig) -> Iterator[_Row]:
-    parse = _Parser(config)
-    number = 0
-    try:
-        with _open(path) as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield parse(line, group, f"{path}:{number}")
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataFileError(f"{path}: after line {number}: cannot read: {error}") from error
-
-
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-
-
-class _Parser:
-    def __init__(self, config: TrainingConfig) -> None:
-        self.categories = config.categories
-        self.scored = config.scored
-        self.families = _families(config.categories)
-
-    def __call__(self, line: bytes, group: int, place: str) -> _Row:
-        def require(condition: bool, message: str) -> None:
-            if not condition:
-                raise DataFileError(f"{place}: {message}")
-
-        try:
-            value = json.loads(line.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise DataFileError(f"{place}: not a JSON object in UTF-8: {error}") from None
-        require(isinstance(value, dict), "not a JSON object")
-        text, labels = value.get("text"), value.get("labels")
-        source, split = value.get("source", "unnamed"), value.get("split")
-        require(isinstance(text, str) and text.strip() != "", "needs a 'text' that is not empty")
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:
-            raise DataFileError(f"{place}: 'text' holds a lone surrogate") from None
-        require(isinstance(source, str), "'source' must be a string")
-        require(split is None or split in _OFFICIAL, f"'split' must be train, valid or test, not {split!r}")
-        require(isinstance(labels, dict), "needs 'labels', an object of category: 0 or 1")
-        for category, label in labels.items():
-            require(category in self.categories, f"unknown category {category!r}")
-            require(
-                type(label) is int and label in (0, 1), f"label of {category!r} must be 0 or 1, not {label!r}"
-            )
-        for child, parent in self.families:
-            contradicted = labels.get(child) == 1 and labels.get(parent) == 0
-            require(not contradicted, f"{child!r} is 1 but {parent!r} is 0")
-        row = [labels.get(category, UNKNOWN) for category in self.scored]
-        return _Row(text, row, source, -1 if split is None else _OFFICIAL[split], group)

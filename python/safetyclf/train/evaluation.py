@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import metrics
+from ..evaluate import Estimate, Operation, category_figures
+from ..evaluate.metrics import average_precision
 from .data import UNKNOWN
 from .thresholds import upper_bound
 
@@ -34,24 +35,20 @@ def evaluate(
         review: thresholds [C].
         block: thresholds [C].
     """
-    result: dict[str, dict[str, Any]] = {}
-    for c, name in enumerate(categories):
-        known = labels[:, c] != UNKNOWN
-        x, p, y = logits[known, c], probabilities[known, c], labels[known, c]
-        positive = y == 1
-        figures: dict[str, Any] = {"positives": int(positive.sum()), "negatives": int((~positive).sum())}
-        measures = {
-            "auroc": metrics.auroc(x, y),
-            "average_precision": metrics.average_precision(x, y),
-            "recall_at_1_percent": metrics.recall_at_rate(x, y, 0.01),
-            "calibration_error": metrics.calibration_error(p, y),
-            "review_recall": _share(p[positive] >= review[c]),
-            "review_rate": _share(p[~positive] >= review[c]),
-            "block_recall": _share(p[positive] >= block[c]),
-            "block_rate": _share(p[~positive] >= block[c]),
+    found = category_figures(categories, probabilities, logits, labels, review, block, resamples=0)
+    return {
+        name: {
+            "positives": f.positives,
+            "negatives": f.negatives,
+            "auroc": _rounded(f.auroc),
+            "average_precision": _rounded(f.average_precision),
+            "recall_at_1_percent": _rounded(f.recall_at_1_percent),
+            "calibration_error": _rounded(f.calibration_error),
+            **_shares("review", f.review, f.positives, f.negatives),
+            **_shares("block", f.block, f.positives, f.negatives),
         }
-        result[name] = figures | {key: rounded(value) for key, value in measures.items()}
-    return result
+        for name, f in found.items()
+    }
 
 
 def benign_flagged(
@@ -71,10 +68,30 @@ def benign_flagged(
     }
 
 
+def mean_precision_by_depth(logits: Floats, labels: npt.NDArray[np.int8]) -> list[float | None]:
+    """Mean average precision over the categories, by depth, of logits [depths, n, C]."""
+    result = []
+    for at_depth in logits:
+        found = [
+            average_precision(at_depth[known, c], labels[known, c])
+            for c, known in enumerate((labels != UNKNOWN).T)
+        ]
+        result.append(rounded(float(np.nanmean(found))))
+    return result
+
+
 def rounded(value: float) -> float | None:
     """Four significant digits; None for NaN, which JSON lacks."""
     return None if math.isnan(value) else float(f"{value:.4g}")
 
 
-def _share(hits: npt.NDArray[np.bool_]) -> float:
-    return float(hits.mean()) if len(hits) else float("nan")
+def _rounded(estimate: Estimate) -> float | None:
+    return None if estimate.value is None else rounded(estimate.value)
+
+
+def _shares(
+    action: str, operation: Operation | None, positives: int, negatives: int
+) -> dict[str, float | None]:
+    if operation is None:  # a threshold that no probability reaches
+        return {f"{action}_recall": 0.0 if positives else None, f"{action}_rate": 0.0 if negatives else None}
+    return {f"{action}_recall": _rounded(operation.recall), f"{action}_rate": _rounded(operation.rate)}

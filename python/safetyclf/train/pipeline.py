@@ -1,38 +1,45 @@
-"""The training run: data, encoder, features, heads, calibration, thresholds, evaluation, file."""
+"""The training run: data, encoder, heads, calibration, thresholds, evaluation, file."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy
 
 from .. import _modelfile
-from .._errors import DataFileError, InvalidArgumentError
-from .._modelfile import NEVER, Category, Coverage, ModelFile
-from .._native import Engine, build_info
-from ..convert import convert
-from .calibration import Curve, fit_curve
+from .._errors import DataFileError, InvalidArgumentError, MissingDependencyError
+from .._hf_source import write_folder
+from .._modelfile import ModelFile
+from .._native import Engine
+from ..convert import convert, load_source, quantized_file
+from ..evaluate import Report as EvaluationReport
+from ..evaluate import evaluate_files
 from .config import TrainingConfig
-from .data import CALIBRATION, SELECTION, SPLIT_NAMES, TEST, TRAIN, UNKNOWN, Dataset, read_dataset
-from .evaluation import benign_flagged, evaluate, rounded
+from .data import CALIBRATION, SELECTION, SPLIT_NAMES, TEST, TRAIN, Dataset, read_dataset
+from .decision import Decision, Scored, decide
+from .evaluation import benign_flagged, evaluate, mean_precision_by_depth
 from .features import compute_features
-from .selection import REFERENCE_KINDS, Recipe, Trainer
-from .thresholds import choose_threshold, needed_negatives
+from .manifest import write_manifest
+from .provenance import coverage, provenance
+from .rows import write_rows
+from .selection import REFERENCE_KINDS, Trainer
+from .thresholds import needed_negatives
 
+TEST_FILE = "test.jsonl"  # in the cache folder
+FLOAT_FOLDER = "float"
 MAX_TEXT_BYTES = 1 << 20
 BATCH_TEXTS = 2048
 Report = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
 Floats = npt.NDArray[np.float32]
 
 
-def train_heads(
+def train(
     config: TrainingConfig,
     *,
     data: str | os.PathLike[str],
@@ -42,23 +49,28 @@ def train_heads(
     sample: float = 1.0,
     threads: int = 0,
     report: Report = lambda _: None,
+    progress: Progress = lambda task, done, total: None,
 ) -> ModelFile:
-    """Fits heads on a frozen encoder, calibrates them and writes a complete model file.
+    """Trains a model, calibrates it on the int8 engine's output and writes a complete model file.
 
-    Everything is determined by the configuration, the data and the encoder. Features and the converted
-    encoder are kept in `cache`, so that a run that was interrupted, or changed in its later stages, goes on
-    from there.
+    With `finetune.epochs` above 0 the encoder is trained together with heads at every depth, else it stays
+    frozen and heads alone are fitted. Everything is determined by the configuration, the data, the encoder
+    and the versions of the libraries. `cache` keeps what takes long, so that a run that was interrupted, or
+    changed in its later stages, goes on from there: features or checkpoints, the converted encoder, and for a
+    fine-tuned encoder its single-precision weights (`float/`, a Hugging Face folder). `manifest.json` there
+    says what the data were, and `test.jsonl` holds the test rows.
 
     Args:
         config: of `load_config`.
         data: the folder that the configuration's globs start from.
-        encoder: a model file, whose heads (if any) are replaced; or what `safetyclf convert` takes, which is
-            converted first, with training texts to balance activation ranges.
+        encoder: what `safetyclf convert` takes: a Hugging Face folder or an ONNX file; or, for heads alone, a
+            model file, whose heads (if any) are replaced.
         output: the model file to write.
         cache: a folder; made if absent.
         sample: share of the training rows to use, for a quick try.
-        threads: of the engine; 0 for as many as the process may use.
+        threads: of the engine and of fine-tuning on a CPU; 0 for as many as the process may use.
         report: gets a line of progress now and then.
+        progress: is called often with what is being done, how much of it is, and of how much.
 
     Returns:
         The file as read back, with its id.
@@ -68,90 +80,202 @@ def train_heads(
             many are needed.
         ModelFileError: the encoder cannot be read or the output not written.
         InvalidArgumentError: an argument is out of its range.
+        MissingDependencyError: fine-tuning is asked for and PyTorch is not installed.
     """
     if not 0 < sample <= 1:
         raise InvalidArgumentError(f"sample must be above 0 and at most 1, not {sample}")
     cache = Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
-    dataset = read_dataset(Path(data), config, sample)
+    dataset = read_dataset(Path(data), config, sample, report)
     counts = {name: len(dataset.rows(split)) for split, name in enumerate(SPLIT_NAMES)}
     report(f"data: {dataset.rows_read} rows, {len(dataset.texts)} distinct texts: {counts}")
+    write_manifest(dataset, config, cache / "manifest.json")
+    write_rows(dataset, config, TEST, cache / TEST_FILE)
     _check_counts(dataset, config)
 
-    base = _encoder(Path(encoder), dataset, config, cache, report)
-    kept = _first_layers(base.file, config.encoder.layers)
-    depths = kept.architecture.layers + 1
-    weights = base.file.weights_sha256()
-    engine = Engine(str(base.path), threads=threads, max_text_bytes=MAX_TEXT_BYTES, isa="")
-    rows = np.flatnonzero((dataset.split == TRAIN) | (dataset.split == SELECTION))
-    features = compute_features(engine, weights, dataset.texts_of(rows), cache, report)
-    features = replace(features, pooled=features.pooled[:depths])
-    trainer = Trainer(dataset, features, rows, config)
-    recipe = trainer.choose(report)
-    report(f"selection: reference_factor {recipe.reference_factor:g}, l2 {dict(_named(config, recipe.l2))}")
-
-    heads = []
-    selection_precision = []
-    for depth in range(depths):
-        heads.append(trainer.fit(recipe, depth))
-        selection_precision.append(float(np.nanmean(trainer.precision(heads[-1], depth))))
-        report(
-            f"heads: depth {depth}: mean average precision {selection_precision[-1]:.4f} on selection rows"
-        )
-
-    categories, positives = _coverage(dataset, config)
-    file = replace(kept, info=config.model, provenance={}, evaluation={}).with_heads(
-        categories, np.stack([h.weight for h in heads]), np.stack([h.bias for h in heads])
-    )
-    scorer = _Scorer(file, cache / "heads.safetensors", depths - 1, threads, report)
-    held_back = dataset.rows(CALIBRATION)
-    decision = _decide(config, scorer(dataset, held_back), dataset, held_back)
-    test = dataset.rows(TEST)
-    test_logits = scorer(dataset, test)
-
-    file = file.with_decision(
+    run = _Run(config, dataset, Path(encoder), cache, threads, report, progress)
+    trained = _fine_tuned(run) if config.finetune.epochs else _frozen(run)
+    depth = trained.file.architecture.layers
+    scorer = _Scorer(trained.file, cache / "heads.safetensors", threads, progress)
+    selection, calibration, test = (scorer(dataset, split) for split in (SELECTION, CALIBRATION, TEST))
+    decision = decide(config, selection.at(depth), calibration.at(depth), dataset.sha256)
+    file = trained.file.with_decision(
         [(curve.logit, curve.probability) for curve in decision.curves],
         decision.review,
         decision.block,
         {
             "numerics_revision": _modelfile.NUMERICS_REVISION,
             "data_sha256": dataset.sha256,
-            "n": len(held_back),
+            "n": len(calibration.labels),
             "methods": {name: c.method for name, c in zip(config.scored, decision.curves, strict=True)},
+            "errors": decision.calibration_errors,
         },
-        tuple(replace(c, threshold_statement=decision.statements.get(c.name)) for c in categories),
+        tuple(
+            replace(c, threshold_statement=decision.statements.get(c.name)) for c in trained.file.categories
+        ),
     )
-    evaluation = _evaluation(config, dataset, test, test_logits, decision)
-    evaluation["selection_average_precision_by_depth"] = [rounded(value) for value in selection_precision]
-    provenance = _provenance(config, dataset, base, weights, recipe, sample, positives)
-    _modelfile.write(output, replace(file, evaluation=evaluation, provenance=provenance))
+    evaluation = _evaluation(config, dataset, test, depth, decision)
+    about = provenance(config, dataset, trained.about, sample)
+    _modelfile.write(output, replace(file, evaluation=evaluation, provenance=about))
     return _modelfile.read(output)  # as everyone else gets it, so that its card is the same, too
 
 
+def evaluate_test_rows(
+    model: str | os.PathLike[str],
+    cache: str | os.PathLike[str],
+    threads: int = 0,
+    progress: Progress = lambda task, done, total: None,
+) -> EvaluationReport:
+    """The evaluation report of a model's test rows, which `train` left in `cache`.
+
+    A fine-tuned model is compared with its own single-precision encoder there.
+
+    Args:
+        model: the file that `train` wrote.
+        cache: of that run.
+        threads: of the engine; 0 for as many as the process may use.
+        progress: as for `train`.
+    """
+    tuned = Path(cache) / FLOAT_FOLDER
+    return evaluate_files(
+        [Path(cache) / TEST_FILE],
+        model=model,
+        obfuscation=True,
+        float_encoder=tuned if _modelfile.read(model).provenance["recipe"].get("epochs") else None,
+        threads=threads or None,
+        progress=progress,
+    )
+
+
 @dataclass(frozen=True)
-class _Encoder:
-    path: Path
+class _Run:
+    """What every stage needs."""
+
+    config: TrainingConfig
+    dataset: Dataset
+    encoder: Path
+    cache: Path
+    threads: int
+    report: Report
+    progress: Progress
+
+    def conversion_texts(self) -> list[str]:
+        """Training texts that decide how activation ranges are balanced."""
+        rows = self.dataset.rows(TRAIN)
+        step = max(1, len(rows) // self.config.encoder.calibration_texts)
+        return self.dataset.texts_of(rows[::step][: self.config.encoder.calibration_texts])
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A file with heads, and what its provenance says of how they came about."""
+
     file: ModelFile
+    about: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _Decision:
-    curves: list[Curve]
-    review: Floats
-    block: Floats
-    statements: dict[str, dict[str, Any]]
+def _fine_tuned(run: _Run) -> _Trained:
+    """Encoder and heads trained together in PyTorch, then converted to int8."""
+    try:
+        import torch
+
+        from .epochs import Epochs, loss_weights
+        from .finetune import Finetuner, run_key
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"fine-tuning needs {error.name}: pip install 'safetyclf[train]'"
+        ) from None
+    config, dataset, report = run.config, run.dataset, run.report
+    base = load_source(run.encoder)
+    # Only for its tokens: as if it were smoothed already, which saves the search for a smoothing.
+    tokenizer = run.cache / "tokenizer.safetensors"
+    plain = quantized_file(replace(base, smoothed=True), info=config.model, rules=config.encoder.rules)
+    _modelfile.write(tokenizer, plain)
+    engine = Engine(str(tokenizer), threads=1, max_text_bytes=MAX_TEXT_BYTES, isa="")
+
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    weights = loss_weights(dataset, config)
+    shown = {name: round(float(w), 2) for name, w in zip(config.scored, weights.positive, strict=True)}
+    report(f"fine-tuning: weights of positives {shown}")
+    key = run_key(
+        asdict(config.finetune),
+        asdict(config.augment),
+        asdict(config.weights),
+        dataset.sha256,
+        plain.weights_sha256(),
+        weights.category.tolist(),
+        weights.positive.tolist(),
+        torch.__version__,
+    )
+    finetuner = Finetuner(base, config.finetune, Epochs(dataset, config, engine, report), weights, key)
+    how = f"{torch.get_num_threads()} threads, {'bf16' if finetuner.bf16 else 'fp32'}"
+    report(f"fine-tuning: on {finetuner.device}, {how}")
+    model = finetuner.run(run.cache / "checkpoint.pt", report, run.progress)
+    tuned = model.to_float_encoder()
+    write_folder(tuned, run.cache / FLOAT_FOLDER)
+
+    report("encoder: converting to int8")
+    texts = run.conversion_texts()
+    origin = {"source": run.encoder.name, "weights_sha256": plain.weights_sha256()}
+    file = quantized_file(tuned, info=config.model, rules=config.encoder.rules, texts=texts)
+    file = file.with_heads(coverage(dataset, config), *model.head_arrays())
+    about = {
+        "method": "encoder fine-tuned with heads at every depth",
+        "encoder": {**origin, "calibration": {"texts": len(texts)}},
+        "recipe": asdict(config.finetune),
+        "software": {"torch": torch.__version__, "device": str(finetuner.device), "bf16": finetuner.bf16},
+    }
+    return _Trained(file, about)
 
 
-def _encoder(source: Path, dataset: Dataset, config: TrainingConfig, cache: Path, report: Report) -> _Encoder:
-    """The encoder as a model file: `source` itself, or converted into the cache."""
+def _frozen(run: _Run) -> _Trained:
+    """Linear heads for the features of an encoder that stays as it is."""
+    config, dataset, report = run.config, run.dataset, run.report
+    path, base = _encoder(run)
+    kept = _first_layers(base, config.encoder.layers)
+    depths = kept.architecture.layers + 1
+    engine = Engine(str(path), threads=run.threads, max_text_bytes=MAX_TEXT_BYTES, isa="")
+    rows = np.flatnonzero((dataset.split == TRAIN) | (dataset.split == SELECTION))
+    features = compute_features(engine, base.weights_sha256(), dataset.texts_of(rows), run.cache, report)
+    features = replace(features, pooled=features.pooled[:depths])
+    trainer = Trainer(dataset, features, rows, config)
+    recipe = trainer.choose(report)
+    l2 = dict(zip(config.scored, recipe.l2.tolist(), strict=True))
+    report(f"selection: reference_factor {recipe.reference_factor:g}, l2 {l2}")
+
+    heads = []
+    for depth in range(depths):
+        heads.append(trainer.fit(recipe, depth))
+        precision = float(np.nanmean(trainer.precision(heads[-1], depth)))
+        report(f"heads: depth {depth}: mean average precision {precision:.4f} on selection rows")
+    file = replace(kept, info=config.model, provenance={}, evaluation={}).with_heads(
+        coverage(dataset, config), np.stack([h.weight for h in heads]), np.stack([h.bias for h in heads])
+    )
+    return _Trained(
+        file,
+        {
+            "method": "frozen encoder, logistic regression at every depth",
+            "encoder": {"weights_sha256": base.weights_sha256(), **base.provenance},
+            "recipe": {
+                "reference_factor": recipe.reference_factor,
+                "positive_exponent": recipe.positive_exponent,
+                "l2": l2,
+                "tried": recipe.table,
+            },
+        },
+    )
+
+
+def _encoder(run: _Run) -> tuple[Path, ModelFile]:
+    """The encoder as a model file: the source itself, or converted into the cache."""
+    source = run.encoder
     if not source.is_dir() and source.suffix != ".onnx":
-        return _Encoder(source, _modelfile.read(source))
-    rows = dataset.rows(TRAIN)
-    step = max(1, len(rows) // config.encoder.calibration_texts)
-    texts = dataset.texts_of(rows[::step][: config.encoder.calibration_texts])
-    report(f"encoder: converting {source.name} with {len(texts)} training texts")
-    path = cache / "encoder.safetensors"
-    info = config.model
+        return source, _modelfile.read(source)
+    texts = run.conversion_texts()
+    run.report(f"encoder: converting {source.name} with {len(texts)} training texts")
+    path = run.cache / "encoder.safetensors"
+    info = run.config.model
     file = convert(
         source,
         path,
@@ -159,9 +283,9 @@ def _encoder(source: Path, dataset: Dataset, config: TrainingConfig, cache: Path
         version=info.version,
         licence=info.licence,
         calibration=texts,
-        rules=config.encoder.rules,
+        rules=run.config.encoder.rules,
     )
-    return _Encoder(path, file)
+    return path, file
 
 
 def _first_layers(file: ModelFile, layers: int) -> ModelFile:
@@ -180,109 +304,64 @@ def _first_layers(file: ModelFile, layers: int) -> ModelFile:
 
 def _check_counts(dataset: Dataset, config: TrainingConfig) -> None:
     """Refuses categories that cannot be trained or calibrated, before the long part begins."""
-    negatives = needed_negatives(config.thresholds.review_rate, config.thresholds.confidence)
-    needs = {
-        TRAIN: (config.calibration.min_positives, config.calibration.min_positives),
-        CALIBRATION: (config.calibration.min_positives, negatives),
-    }
-    for split, minima in needs.items():
+    needed = config.calibration.min_positives
+    for split in (TRAIN, CALIBRATION):
         for c, name in enumerate(config.scored):
-            for label, needed in zip((1, 0), minima, strict=True):
+            for label in (1, 0):
                 found = int((dataset.labels[dataset.split == split, c] == label).sum())
                 if found < needed:
                     raise DataFileError(
                         f"category {name!r} has {found} rows labelled {label} for {SPLIT_NAMES[split]}, "
                         f"needs {needed}: add rows or list it under [uncovered]"
                     )
+    negatives = needed_negatives(config.thresholds.review_rate, config.thresholds.confidence)
+    for split, needed in ((SELECTION, 1), (CALIBRATION, negatives)):
+        found = int((dataset.labels[dataset.split == split] == 0).all(axis=1).sum())
+        if found < needed:
+            raise DataFileError(
+                f"{found} rows for {SPLIT_NAMES[split]} are 0 in every category, needs {needed}: thresholds "
+                "are promises about such texts; add rows or raise thresholds.review_rate"
+            )
 
 
-def _coverage(
-    dataset: Dataset, config: TrainingConfig
-) -> tuple[tuple[Category, ...], dict[str, dict[str, int]]]:
-    """Categories in the configuration's order, and their training positives by kind of source.
+@dataclass(frozen=True)
+class _AllDepths:
+    """Logits float32 [depths, n, C] and labels int8 [n, C] of a split's rows."""
 
-    A category is "trained" with at least `trained_positives` training positives that are not weak.
-    """
-    kinds = np.array([config.source(name).kind for name in dataset.sources])[dataset.source]
-    positives: dict[str, dict[str, int]] = {}
-    coverage: dict[str, Coverage] = {}
-    for c, name in enumerate(config.scored):
-        of_kind = kinds[(dataset.labels[:, c] == 1) & (dataset.split == TRAIN)]
-        found = {
-            str(kind): int(count) for kind, count in zip(*np.unique(of_kind, return_counts=True), strict=True)
-        }
-        positives[name] = found
-        strong = sum(count for kind, count in found.items() if kind != "weak")
-        coverage[name] = "trained" if strong >= config.trained_positives else "weak"
-    return tuple(Category(name=n, coverage=coverage.get(n, "none")) for n in config.categories), positives
+    logits: Floats
+    labels: npt.NDArray[np.int8]
+    rows: npt.NDArray[np.int64]
+
+    def at(self, depth: int) -> Scored:
+        """As of one depth."""
+        return Scored(self.logits[depth], self.labels)
 
 
 class _Scorer:
-    """Logits at full depth from the int8 engine, as a user of the file gets them."""
+    """Logits at every depth from the int8 engine, as a user of the file gets them."""
 
-    def __init__(self, file: ModelFile, path: Path, depth: int, threads: int, report: Report) -> None:
+    def __init__(self, file: ModelFile, path: Path, threads: int, progress: Progress) -> None:
         _modelfile.write(path, file)
         self.engine = Engine(str(path), threads=threads, max_text_bytes=MAX_TEXT_BYTES, isa="")
-        self.depth = depth
-        self.report = report
+        self.progress = progress
 
-    def __call__(self, dataset: Dataset, rows: npt.NDArray[np.int64]) -> Floats:
+    def __call__(self, dataset: Dataset, split: int) -> _AllDepths:
+        rows = dataset.rows(split)
         parts: list[Floats] = []
         for begin in range(0, len(rows), BATCH_TEXTS):
             texts = dataset.texts_of(rows[begin : begin + BATCH_TEXTS])
-            parts.append(self.engine.logits(texts, self.depth)[0])
-            self.report(f"engine: {begin + len(texts)}/{len(rows)} held-back texts")
-        return np.concatenate(parts)
-
-
-def _decide(
-    config: TrainingConfig, logits: Floats, dataset: Dataset, rows: npt.NDArray[np.int64]
-) -> _Decision:
-    """Curves and thresholds of all categories from the calibration rows."""
-    limits = config.thresholds
-    curves: list[Curve] = []
-    values: list[tuple[float, float]] = []
-    statements: dict[str, dict[str, Any]] = {}
-    for c, name in enumerate(config.scored):
-        labels = dataset.labels[rows, c]
-        known = labels != UNKNOWN
-        x, y = logits[known, c], labels[known]
-        curve = fit_curve(x, y, config.calibration)
-        p = curve(x)
-        statement: dict[str, Any] = {
-            "rule": "false-positive rate at most `bound` with probability `confidence` (exact, one-sided)",
-            "set": "calibration rows of the training data",
-            "data_sha256": dataset.sha256,
-            "negatives": int((y == 0).sum()),
-            "positives": int((y == 1).sum()),
-            "confidence": limits.confidence,
-        }
-        pair = []
-        for action, rate in (("review", limits.review_rate), ("block", limits.block_rate)):
-            found = choose_threshold(p[y == 0], rate, limits.confidence)
-            pair.append(found.value)
-            statement[action] = {
-                "target": rate,
-                "bound": rounded(found.bound),
-                "threshold": found.value,
-                "false_positives": found.false_positives,
-                "recall": rounded(float((p[y == 1] >= np.float32(found.value)).mean())),
-            }
-            if found.value == NEVER:
-                statement[action]["never"] = f"needs {needed_negatives(rate, limits.confidence)} negatives"
-        curves.append(curve)
-        values.append((pair[0], max(pair)))
-        statements[name] = statement
-    review, block = np.array(values, np.float32).T
-    return _Decision(curves, review, block, statements)
+            depths = [self.engine.logits(texts, depth)[0] for depth in range(self.engine.depths)]
+            parts.append(np.stack(depths))
+            self.progress(f"scoring {SPLIT_NAMES[split]} texts", begin + len(texts), len(rows))
+        return _AllDepths(np.concatenate(parts, axis=1), dataset.labels[rows], rows)
 
 
 def _evaluation(
-    config: TrainingConfig, dataset: Dataset, rows: npt.NDArray[np.int64], logits: Floats, decision: _Decision
+    config: TrainingConfig, dataset: Dataset, test: _AllDepths, depth: int, decision: Decision
 ) -> dict[str, Any]:
+    logits, labels = test.logits[depth], test.labels
     probabilities = np.stack([curve(logits[:, c]) for c, curve in enumerate(decision.curves)], axis=1)
-    labels = dataset.labels[rows]
-    kinds = np.array([config.source(name).kind for name in dataset.sources])[dataset.source[rows]]
+    kinds = np.array([config.source(name).kind for name in dataset.sources])[dataset.source[test.rows]]
     reference = np.isin(kinds, REFERENCE_KINDS)
 
     def figures(part: npt.NDArray[Any]) -> dict[str, dict[str, Any]]:
@@ -291,63 +370,11 @@ def _evaluation(
         )
 
     return {
-        "set": f"{len(rows)} test rows of the training data's sources, scored by the int8 engine",
-        "all": figures(np.full(len(rows), True)),
+        "set": f"{len(test.rows)} test rows of the training data's sources, scored by the int8 engine",
+        "all": figures(np.full(len(test.rows), True)),
         "reference": figures(reference),
         "benign": benign_flagged(
             probabilities, labels, decision.review, decision.block, config.thresholds.confidence
         ),
+        "mean_average_precision_by_depth": mean_precision_by_depth(test.logits, labels),
     }
-
-
-def _provenance(
-    config: TrainingConfig,
-    dataset: Dataset,
-    base: _Encoder,
-    weights: str,
-    recipe: Recipe,
-    sample: float,
-    positives: dict[str, dict[str, int]],
-) -> dict[str, Any]:
-    used = np.bincount(dataset.source, minlength=len(dataset.sources))
-    patterns = {
-        name: next((p for p in config.sources if fnmatchcase(name, p)), name) for name in dataset.sources
-    }
-    sources: dict[str, dict[str, Any]] = {}
-    for name, count in zip(dataset.sources, used, strict=True):
-        entry = sources.setdefault(patterns[name], {**asdict(config.source(name)), "texts": 0})
-        entry["texts"] += int(count)
-    return {
-        "method": "frozen encoder, logistic regression at every depth",
-        "config_sha256": config.sha256,
-        "data_sha256": dataset.sha256,
-        "sample": sample,
-        "splits": {name: len(dataset.rows(split)) for split, name in enumerate(SPLIT_NAMES)},
-        "sources": sources,
-        "uncovered": dict(config.uncovered),
-        "trained_positives": config.trained_positives,
-        "training_positives": positives,
-        "encoder": {
-            "weights_sha256": weights,
-            "origin": config.encoder.origin,
-            "licence": config.encoder.licence,
-            **base.file.provenance,
-        },
-        "recipe": {
-            "reference_factor": recipe.reference_factor,
-            "positive_exponent": recipe.positive_exponent,
-            "l2": dict(_named(config, recipe.l2)),
-            "tried": recipe.table,
-        },
-        "software": {
-            "safetyclf": build_info()["version"],
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-        },
-    }
-
-
-def _named(
-    config: TrainingConfig, values: Sequence[float] | npt.NDArray[np.float64]
-) -> list[tuple[str, float]]:
-    return [(name, float(value)) for name, value in zip(config.scored, values, strict=True)]

@@ -1,4 +1,4 @@
-"""Weights of rows, choice of the recipe on the selection rows, and the heads of all depths."""
+"""Choice of the recipe on the selection rows, and the heads of all depths."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..evaluate.metrics import average_precision
 from .config import TrainingConfig
 from .data import SELECTION, TRAIN, UNKNOWN, Dataset
 from .features import Features
 from .heads import Heads, cell_weights, fit_heads
-from .metrics import average_precision
+from .weights import row_weights
 
 # Kinds whose labels were made for these categories; the others have a neighbouring task's labels, mapped.
 REFERENCE_KINDS = ("written", "guide")
@@ -52,6 +53,7 @@ class Trainer:
         self.windows_of_text = np.diff(features.offsets)
         kinds = np.array([config.source(name).kind for name in dataset.sources])
         trusted = np.isin(kinds, TRUSTED_KINDS)[dataset.source[rows]]
+        self.reference = np.isin(kinds, REFERENCE_KINDS)[dataset.source[rows]]
         self.selected = np.flatnonzero((split == SELECTION) & trusted)
 
     def choose(self, report: Callable[[str], None]) -> Recipe:
@@ -106,17 +108,6 @@ class Trainer:
             [average_precision(highest[k, c], labels[k, c]) for c, k in enumerate(known.T)], dtype=np.float64
         )
 
-    def row_weights(self, reference_factor: float) -> npt.NDArray[np.float64]:
-        """Weight of each text of `rows`: the factor of its kind, less for each text of a large source."""
-        config, dataset = self.config, self.dataset
-        source = dataset.source[self.rows]
-        size = np.bincount(source[dataset.split[self.rows] == TRAIN], minlength=len(dataset.sources))
-        weight = np.sqrt(np.minimum(1.0, config.weights.full_rows / np.maximum(size, 1)))
-        for i, name in enumerate(dataset.sources):
-            kind = config.source(name).kind
-            weight[i] *= config.weight_of_kind(kind) * (reference_factor if kind in REFERENCE_KINDS else 1.0)
-        return weight[source]
-
     def _matrix(self, depth: int) -> npt.NDArray[np.float32]:
         x: npt.NDArray[np.float32] = self.features.pooled[depth][self.train_windows].astype(np.float32)
         return x
@@ -125,5 +116,8 @@ class Trainer:
         self, x: npt.NDArray[np.float32], factor: float, exponent: float, l2: npt.NDArray[np.float64]
     ) -> Heads:
         labels = self.dataset.labels[self.rows[self.train_text]]
-        weights = (self.row_weights(factor) / self.windows_of_text)[self.train_text]
+        reference = np.where(self.reference, factor, 1.0)
+        weights = (row_weights(self.dataset, self.config)[self.rows] * reference / self.windows_of_text)[
+            self.train_text
+        ]
         return fit_heads(x, labels, cell_weights(labels, weights, exponent), l2, self.config.fit)

@@ -1,4 +1,4 @@
-"""Thresholds that keep a stated false-positive rate, with a stated confidence.
+"""Bounds on false-positive rates, with a stated confidence.
 
 The rule is distribution-free. Of n held-back negatives, x may lie at or above the threshold, where x is the
 largest count whose exact one-sided upper bound (Clopper and Pearson 1934) is at most the target rate; x
@@ -10,26 +10,10 @@ like the negatives it was computed on, and for no others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 from scipy.special import betaincinv
 
 from .._modelfile import NEVER
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A threshold and what it promises.
-
-    With the confidence asked for, the true false-positive rate is at most `bound`, which is at most the
-    target. `value` is NEVER when the negatives are too few for that.
-    """
-
-    value: float
-    false_positives: int
-    bound: float
 
 
 def upper_bound(hits: int, n: int, confidence: float) -> float:
@@ -51,23 +35,7 @@ def needed_negatives(rate: float, confidence: float) -> int:
     return int(np.ceil(np.log1p(-confidence) / np.log1p(-rate)))
 
 
-def choose_threshold(negatives: npt.NDArray[np.float32], rate: float, confidence: float) -> Threshold:
-    """The lowest threshold of few digits that keeps the rate.
-
-    Args:
-        negatives: probabilities of the held-back negatives [n], as the engine gives them.
-        rate: target false-positive rate.
-        confidence: of the bound.
-    """
-    hits = allowed_hits(len(negatives), rate, confidence)
-    if hits < 0:
-        return Threshold(NEVER, 0, upper_bound(0, len(negatives), confidence))
-    value = _above(float(np.sort(negatives)[::-1][hits]))
-    seen = int((negatives >= np.float32(value)).sum())
-    return Threshold(value, seen, upper_bound(hits, len(negatives), confidence))
-
-
-def _above(probability: float) -> float:
+def just_above(probability: float) -> float:
     """A number just above `probability` in single precision; NEVER if there is none up to 1.
 
     It has three significant digits, or its distance from 1 has.

@@ -1,0 +1,97 @@
+"""Curves and thresholds of all categories together, and what they promise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetyclf._modelfile import NEVER
+
+pytest.importorskip("scipy")
+
+from safetyclf.train.config import CalibrationConfig, ThresholdsConfig, TrainingConfig
+from safetyclf.train.decision import Decision, Scored, TailScale, decide
+from train_helpers import CONFIG
+
+RUN = replace(
+    CONFIG,
+    calibration=CalibrationConfig(methods=("platt",)),
+    thresholds=ThresholdsConfig(review_rate=0.05, block_rate=0.02),
+)
+
+
+def made_rows(seed: int, harmless: int = 400, harmful: int = 100) -> Scored:
+    """Two categories whose logits are on quite different scales; harmful rows have either or both."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((harmless + harmful, 2), np.int8)
+    labels[harmless:, 0] = rng.random(harmful) < 0.7
+    labels[harmless:, 1] = np.where(labels[harmless:, 0] == 0, 1, rng.random(harmful) < 0.5)
+    logits = rng.normal(size=labels.shape) * [1.0, 8.0] + labels * [3.0, 20.0] - [2.0, 30.0]
+    return Scored(logits.astype(np.float32), labels)
+
+
+def flagged(decision: Decision, rows: Scored) -> np.ndarray:
+    p = np.stack([curve(rows.logits[:, c]) for c, curve in enumerate(decision.curves)], axis=1)
+    return p >= decision.review
+
+
+def test_all_categories_together_keep_the_promise() -> None:
+    config: TrainingConfig = RUN
+    fresh = made_rows(10_000, harmless=40_000, harmful=0)
+    draws, broken, alarms = 150, 0, np.zeros(2)
+    for seed in range(draws):
+        decision = decide(config, made_rows(2 * seed), made_rows(2 * seed + 1), "")
+        found = flagged(decision, fresh)
+        broken += int(found.any(axis=1).mean() > 0.05)
+        alarms += found.mean(axis=0)
+    # At most 5 % of draws may break it; 4 standard deviations of that count above.
+    assert broken <= 0.05 * draws + 4 * (draws * 0.05 * 0.95) ** 0.5
+    assert broken > 0  # nor is it needlessly strict
+    # The budget is shared evenly, although one category's logits spread eight times as far.
+    assert 0.5 < alarms[0] / alarms[1] < 2
+
+
+def test_statements_count_what_they_say() -> None:
+    calibration = made_rows(1)
+    decision = decide(RUN, made_rows(0), calibration, "abc")
+    found = flagged(decision, calibration)
+    harmless = (calibration.labels == 0).all(axis=1)
+    for c, name in enumerate(RUN.scored):
+        statement = decision.statements[name]
+        assert statement["data_sha256"] == "abc"
+        assert statement["negatives"] == harmless.sum()
+        review = statement["review"]
+        assert review["false_positives"] == found[harmless, c].sum()
+        assert review["false_positives_of_all_categories"] == found[harmless].any(axis=1).sum()
+        assert review["recall"] == pytest.approx(found[calibration.labels[:, c] == 1, c].mean(), rel=1e-3)
+        assert review["rate_on_all_negatives"] == pytest.approx(
+            found[calibration.labels[:, c] == 0, c].mean(), rel=1e-3, abs=1e-9
+        )
+        assert review["bound"] <= review["target"]
+        assert decision.block[c] >= decision.review[c]
+
+
+def test_too_few_harmless_rows_never_block() -> None:
+    decision = decide(RUN, made_rows(0), made_rows(1, harmless=100), "")
+    assert (decision.block == NEVER).all()
+    assert (decision.review < 1).all()
+    assert decision.statements["harassment"]["block"]["never"] == "needs 149 harmless texts"
+
+
+def test_unknown_labels_are_left_out() -> None:
+    rows = made_rows(1)
+    unknown = rows.labels.copy()
+    unknown[::2, 1] = -1
+    decision = decide(RUN, made_rows(0), Scored(rows.logits, unknown), "")
+    assert decision.statements["harassment"]["negatives"] == (unknown == 0).all(axis=1).sum()
+    assert decision.statements["harassment/threatening"]["positives"] == (unknown[:, 1] == 1).sum()
+
+
+def test_tail_scale_goes_back_and_forth() -> None:
+    logits = made_rows(5).harmless()
+    scale = TailScale.of(logits)
+    assert (scale(logits) > 0).mean(axis=0) == pytest.approx([0.02, 0.02], abs=0.003)
+    assert scale(scale.inverse(2.5)[None]) == pytest.approx(2.5, abs=1e-3)
+    same = TailScale.of(np.full((100, 2), 1.5, np.float32))
+    assert np.isfinite(same(logits)).all()

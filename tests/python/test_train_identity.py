@@ -1,0 +1,157 @@
+"""Identity terms, counterfactuals, harmless texts and noise for training."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("scipy")
+
+from safetyclf.train import benign, identity
+from safetyclf.train.identity import IDENTITY_KINDS, IDENTITY_TERMS, swap_identity
+from safetyclf.train.identity_terms import load_beside, rows_with
+
+Generator = Callable[[int, int], list[str]]
+GENERATORS = (benign.benign_sentences, benign.everyday_prompts, benign.degenerate_texts)
+
+
+def test_terms() -> None:
+    assert len(IDENTITY_TERMS) >= 120
+    assert len(set(IDENTITY_TERMS)) == len(IDENTITY_TERMS)
+    for term in IDENTITY_TERMS:
+        assert term.forms[0]
+        assert term.forms[1]
+        assert all(form == form.strip() for form in term.forms)
+    for kind in IDENTITY_KINDS:
+        for form in range(3):
+            assert len(rows_with(frozenset({form}), kind)) >= 3
+
+
+def swaps(text: str) -> set[str]:
+    return {str(swap_identity(text, Random(seed))) for seed in range(400)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "a nice day", "black coffee and white wine", "polish the table", "oh man, what a day",
+        "an old house", "a straight line", "a bipolar transistor", "blind faith", "a 20-year-old person",
+        "foreign policy",
+    ],
+)  # fmt: skip
+def test_texts_without_terms(text: str) -> None:
+    assert swaps(text) == {"None"}
+
+
+def test_swaps_keep_form_and_kind() -> None:
+    assert "I met a Sikh." in swaps("I met a Muslim.")
+    assert "I met an atheist." in swaps("I met a Muslim.")
+    assert "A Ukrainian bakery" in swaps("An Irish bakery")
+    assert "Two Jewish cooks" in swaps("Two Hindu cooks")
+    assert not any(re.search(r"\b(?:a|A) [aAoOeEiI]|\ban [^aeiou]", s, re.I) for s in swaps("Is he a Jain?"))
+    plural = {term.forms[0] for term in IDENTITY_TERMS if term.kind == "migration"}
+    assert {s.removesuffix(" sing.") for s in swaps("refugees sing.")} == plural - {"refugees"}
+
+
+def test_swaps_are_consistent_and_distinct() -> None:
+    for result in swaps("Muslims and Jews: a Muslim and a Jew, Muslim or Jewish."):
+        one, two = re.match(r"(.+?) and (.+?):", result).groups()  # type: ignore[union-attr]
+        rows = {term.forms[0]: term.forms for term in IDENTITY_TERMS}
+        assert one != two
+        for row in (rows[one], rows[two]):
+            assert f" {row[1]}" in result
+            assert f" {row[2]}" in result
+
+
+def test_case_is_kept() -> None:
+    assert all(s.isupper() for s in swaps("MUSLIMS AND A JEW"))
+    assert all(s.islower() for s in swaps("muslims and a jew"))
+    assert all(s[0].isupper() for s in swaps("Wheelchair users sing."))
+    assert "white people" in swaps("Black people")
+
+
+def test_hyphens_do_not_hide_a_term() -> None:
+    assert not any("african" in s.lower() for s in swaps("an African-American nurse"))
+    assert "the anti-Sikh law" in swaps("the anti-Muslim law")
+    assert swap_identity("Muſlim", Random(0)) is None  # matches "s" when case is ignored
+
+
+@given(text=st.text(st.sampled_from(" aAnN.-'MmuslimſJewBlackpeoe\u0130")), seed=st.integers(0, 9))
+def test_any_text_can_be_swapped(text: str, seed: int) -> None:
+    assert swap_identity(text, Random(seed)) != ""
+
+
+# --- Harmless texts
+
+
+@pytest.mark.parametrize("make", GENERATORS)
+def test_generated_texts_are_distinct_and_repeatable(make: Generator) -> None:
+    texts = make(1, 3000)
+    assert len(texts) == len(set(texts)) == 3000
+    assert texts == make(1, 3000)
+    assert texts[:50] == make(1, 50)
+    assert texts != make(2, 3000)
+    assert "" not in texts
+    assert make(1, 0) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", GENERATORS[:2])
+def test_there_are_many(make: Generator) -> None:
+    assert len(set(make(3, 50_000))) == 50_000
+
+
+@pytest.mark.parametrize("make", GENERATORS[:2])
+def test_sentences_are_well_formed(make: Generator) -> None:
+    for text in make(4, 4000):
+        assert not re.search(r"[{}]|  |\bNone\b|^\s|\s$| [.,?!]", text), text
+        assert not re.search(r"\ba (?:[aio]\w|e(?!u))", text, re.I), text
+        assert not re.search(r"\ban (?!lgbt|nda|hour)[^aeiou\W]", text, re.I), text
+
+
+def test_every_benign_sentence_has_a_term() -> None:
+    frames = load_beside("benign_frames.toml")["frames"]
+    flat = [frame for group in frames.values() for frame in group]
+    assert len(flat) == len(set(flat)) >= 150
+    assert all(re.search(r"\{(?:np|ns|adj)[:}]", frame) for frame in flat)
+
+
+def test_everyday_frames() -> None:
+    file = load_beside("everyday_frames.toml")
+    flat = [frame for part in ("frames", "howto") for group in file[part].values() for frame in group]
+    assert len(flat) == len(set(flat)) >= 200
+    assert set(re.findall(r"\{(\w+)\}", " ".join(flat))) == set(file["slots"])
+
+
+def test_too_many_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot make 3 distinct"):
+        benign._distinct(lambda: "same", 3)
+
+
+def test_generated_texts_do_not_depend_on_the_hash_seed() -> None:
+    program = (
+        "from random import Random; from safetyclf.train import identity as i;"
+        "print(i.benign_sentences(1, 40), i.everyday_prompts(1, 40), i.degenerate_texts(1, 40),"
+        "i.swap_identity('a Muslim man and two Jews', Random(1)))"
+    )
+    outputs = set()
+    for seed in ("0", "1"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONIOENCODING": "utf-8"}
+        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+        result = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, check=True
+        )
+        outputs.add(result.stdout)
+    assert len(outputs) == 1
+
+
+def test_identity_offers_what_the_lead_reads() -> None:
+    assert identity.benign_sentences is benign.benign_sentences
