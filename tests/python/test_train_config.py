@@ -68,3 +68,15 @@ def test_wrong_configurations(tmp_path: Path, change: Callable[[str], str], mess
     with pytest.raises(DataFileError, match=r"config\.toml: ") as caught:
         load_config(path)
     assert message in str(caught.value)
+
+
+def test_the_configuration_in_the_documentation_is_complete(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs/training.md"
+    if not page.is_file():
+        pytest.skip("needs docs/, which an installed package does not have")
+    block = page.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
+    path = tmp_path / "our-forum.toml"
+    path.write_text(block)
+    config = load_config(path)
+    assert config.scored == ("spam", "harassment")
+    assert config.finetune.epochs > 0

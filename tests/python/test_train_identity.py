@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("scipy")
 
-from safetyclf.train import benign, identity
-from safetyclf.train.identity import IDENTITY_KINDS, IDENTITY_TERMS, swap_identity
-from safetyclf.train.identity_terms import load_beside, rows_with
+from safetyclf.train import benign
+from safetyclf.train.identity import swap_identity
+from safetyclf.train.identity_terms import IDENTITY_KINDS, IDENTITY_TERMS, load_beside, rows_with
 
 Generator = Callable[[int, int], list[str]]
 GENERATORS = (benign.benign_sentences, benign.everyday_prompts, benign.degenerate_texts)
@@ -138,9 +138,9 @@ def test_too_many_are_refused() -> None:
 
 def test_generated_texts_do_not_depend_on_the_hash_seed() -> None:
     program = (
-        "from random import Random; from safetyclf.train import identity as i;"
+        "from random import Random; from safetyclf.train import benign as i, identity;"
         "print(i.benign_sentences(1, 40), i.everyday_prompts(1, 40), i.degenerate_texts(1, 40),"
-        "i.swap_identity('a Muslim man and two Jews', Random(1)))"
+        "identity.swap_identity('a Muslim man and two Jews', Random(1)))"
     )
     outputs = set()
     for seed in ("0", "1"):
@@ -151,7 +151,3 @@ def test_generated_texts_do_not_depend_on_the_hash_seed() -> None:
         )
         outputs.add(result.stdout)
     assert len(outputs) == 1
-
-
-def test_identity_offers_what_the_lead_reads() -> None:
-    assert identity.benign_sentences is benign.benign_sentences

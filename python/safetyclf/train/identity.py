@@ -1,4 +1,4 @@
-"""Control of bias: counterfactual identity terms, and harmless texts whose only suspicious part is a word."""
+"""Control of bias: counterfactual identity terms."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import re
 from dataclasses import dataclass
 from random import Random
 
-from .benign import benign_sentences, degenerate_texts, everyday_prompts
 from .identity_terms import (
     ADJECTIVE,
-    IDENTITY_KINDS,
     IDENTITY_TERMS,
     SINGULAR,
     TERM_FILE,
@@ -17,16 +15,6 @@ from .identity_terms import (
     article_for,
     rows_with,
 )
-
-__all__ = [
-    "IDENTITY_KINDS",
-    "IDENTITY_TERMS",
-    "IdentityTerm",
-    "benign_sentences",
-    "degenerate_texts",
-    "everyday_prompts",
-    "swap_identity",
-]
 
 _GAP = re.compile(r"[\s-]+")
 _ONLY_BEFORE_PERSON = {_GAP.sub(" ", word.lower()) for word in TERM_FILE["only_before_person"]}

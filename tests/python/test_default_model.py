@@ -1,0 +1,111 @@
+"""What the model in the package owes its users, whatever it was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetyclf
+from conftest import BUNDLED
+from safetyclf import Classifier, _modelfile
+
+NOISE_LIMIT = 0.02
+SIZE_LIMIT = 25_000_000
+ERROR_LIMIT = 0.03
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier(threads=1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "a",
+        "I",
+        "7",
+        "?!",
+        " ",
+        "\n\t \n",
+        "ha" * 500,
+        "ha " * 500,
+        "....................",
+        "asdf jkl",
+        "12:30",
+        "\U0001f642",
+        "\u2764\ufe0f",
+        "the",
+        "lorem ipsum dolor sit amet",
+        "https://example.org/a/b?c=1",
+    ],
+)
+def test_noise_scores_nothing(classifier: Classifier, text: str) -> None:
+    scores = classifier.classify(text).scores
+    assert max(scores.values()) < NOISE_LIMIT, max(scores, key=lambda name: scores[name])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How do I kill a process that does not answer?",
+        "Shoot me an email when the report is done.",
+        "My grandmother is Jewish and makes the best soup.",
+        "Two gay men live next door; they lent us their ladder.",
+        "The surgeon made the cut just below the knee.",
+        "We got destroyed in the chess club last night.",
+        "I could murder a curry.",
+        "What are the early signs of depression, and whom can I call?",
+    ],
+)
+def test_harmless_messages_pass(classifier: Classifier, text: str) -> None:
+    assert not classifier.classify(text).flagged
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("You are an idiot.", "harassment"),
+        ("shut up you stupid moron, nobody likes you", "harassment"),
+        ("I want to kill myself tonight", "self-harm"),
+    ],
+)
+def test_plain_harm_is_flagged(classifier: Classifier, text: str, category: str) -> None:
+    assert classifier.classify(text).categories[category]
+
+
+def test_file_is_small_and_probabilities_are_calibrated() -> None:
+    assert BUNDLED.stat().st_size <= SIZE_LIMIT
+    file = _modelfile.read(BUNDLED)
+    trained = [c.name for c in file.scored if c.coverage == "trained"]
+    assert len(trained) >= 10
+    for name in trained:
+        assert file.evaluation["all"][name]["calibration_error"] < ERROR_LIMIT, name
+
+
+def test_thresholds_keep_their_promise_on_test_rows() -> None:
+    file = _modelfile.read(BUNDLED)
+    statement = file.scored[0].threshold_statement
+    assert statement is not None
+    benign = file.evaluation["benign"]
+    for action, key in (("review", "flagged"), ("block", "blocked")):
+        # The promise is about the rate; the test rows show it within their own 4 standard deviations.
+        rate, n = statement[action]["target"], benign["texts"]
+        assert benign[key] <= rate * n + 4 * np.sqrt(rate * n)
+
+
+def test_categories_without_labels_have_no_score(classifier: Classifier) -> None:
+    assert classifier.coverage["sexual/minors"] == "none"
+    assert "sexual/minors" not in classifier.categories
+    assert classifier.coverage["insult"] == "derived"
+    # The same labels, so the same head: one must not say yes where the other says no.
+    scores = classifier.scores(["You are an idiot.", "Have a nice day!"])
+    columns = {name: scores[:, c] for c, name in enumerate(classifier.categories)}
+    assert columns["insult"] == pytest.approx(columns["harassment"], abs=0.05)
+
+
+def test_card_stands_beside_the_model() -> None:
+    assert (Path(safetyclf.__file__).parent / "models/MODEL_CARD.md").is_file()
