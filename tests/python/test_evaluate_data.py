@@ -66,6 +66,14 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
         read_files([broken], [])
 
 
+def test_null_is_an_unknown_label(tmp_path: Path) -> None:
+    found = read(tmp_path, GOOD, {"text": "x", "labels": {"hate": None, "violence": 1}})
+    assert found.column("hate").tolist() == [0, -1]
+    assert found.column("violence").tolist() == [-1, 1]
+    with pytest.raises(DataFileError, match="has neither"):
+        read(tmp_path, {"text": "x", "labels": {"hate": None}})
+
+
 def test_labels_and_splits(tmp_path: Path) -> None:
     data = read(
         tmp_path,

@@ -191,12 +191,14 @@ def _parse(line: bytes, place: str, categories: Collection[str]) -> _Row:
     require(problem is None, str(problem))
     require(isinstance(source, str) and bool(source), "'source' must be a string that is not empty")
     require(split is None or split in _SPLITS, f"'split' must be train, valid or test, not {split!r}")
-    require(isinstance(labels, dict), "'labels' must be an object of category: 0 or 1")
+    require(isinstance(labels, dict), "'labels' must be an object of category: 0, 1 or null")
     require(isinstance(meta, dict), "'meta' must be an object")
     for category, label in labels.items():
         require(category in categories, f"unknown category {category!r}")
-        binary(label, f"label of {category!r}")
+        if label is not None:
+            binary(label, f"label of {category!r}")
     expected = binary(meta[EXPECTED_FLAG], f"'meta.{EXPECTED_FLAG}'") if EXPECTED_FLAG in meta else UNKNOWN
-    require(bool(labels) or expected != UNKNOWN, f"has neither 'labels' nor 'meta.{EXPECTED_FLAG}'")
+    known = {category: label for category, label in labels.items() if label is not None}
+    require(bool(known) or expected != UNKNOWN, f"has neither 'labels' nor 'meta.{EXPECTED_FLAG}'")
     slices = {key: name for key, name in meta.items() if isinstance(name, str)}
-    return _Row(text, labels, source, split, expected, slices)
+    return _Row(text, known, source, split, expected, slices)
