@@ -87,17 +87,18 @@ def _fit(method: str, x: Floats, labels: npt.NDArray[np.integer], max_knots: int
     if method == "isotonic":
         return _as_curve(method, *_isotonic_knots(x, labels, max_knots))
     knots = np.linspace(x.min(), x.max(), max_knots)
-    if method == "platt":  # of standardised logits: the optimiser wants numbers near 1
-        centre, spread = float(x.mean()), max(float(x.std()), 1e-6)
-        x, at_knots = (x - centre) / spread, (knots - centre) / spread
-        basis = _platt_basis
-    else:
-        at_knots, basis = knots, _beta_basis
-    return _as_curve(method, knots, expit(basis(at_knots) @ _logistic(basis(x), labels)))
+    if method == "platt":
+        slope, intercept = platt(x, labels)
+        return _as_curve(method, knots, expit(slope * knots + intercept))
+    return _as_curve(method, knots, expit(_beta_basis(knots) @ _logistic(_beta_basis(x), labels)))
 
 
-def _platt_basis(z: Floats) -> Floats:
-    return np.stack([z, np.ones_like(z)], axis=1)
+def platt(x: Floats, labels: npt.NDArray[np.integer]) -> tuple[float, float]:
+    """Slope and intercept of Platt's sigmoid, expit(slope * x + intercept), on logits x [n]."""
+    centre, spread = float(x.mean()), max(float(x.std()), 1e-6)  # the optimiser wants numbers near 1
+    z = (x - centre) / spread
+    weight, bias = _logistic(np.stack([z, np.ones_like(z)], axis=1), labels)
+    return float(weight / spread), float(bias - weight * centre / spread)
 
 
 def _beta_basis(z: Floats) -> Floats:

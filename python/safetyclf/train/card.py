@@ -100,16 +100,23 @@ def _thresholds(file: ModelFile) -> str:
     columns = ("false alarms", "recall", "rate on all negatives")
     head = ["category", "positives", "review", *columns, "block", *columns]
     first = file.scored[0].threshold_statement or {}
-    confidence, harmless = first["confidence"], first["negatives"]
-    bounds = [first[action]["bound"] for action in ("review", "block")]
+    promises = [
+        [action, entry["set"], entry["texts"], _percent(entry["bound"]), entry["flagged"]]
+        for action in ("review", "block")
+        for entry in first[action]["promises"]
+    ]
+    table = _table(["action", "of", "texts", "at most", "seen"], promises)
     return f"""## Thresholds
 
-Fitted on held-back calibration rows through the int8 engine. The promise: of texts like those rows that are
-harmless in every category, all categories together send at most the share "review bound" to review and block
-at most the share "block bound", with {confidence:.0%} confidence (exact, one-sided; Clopper and Pearson 1934,
-applied to an order statistic): {_percent(bounds[0])} and {_percent(bounds[1])}, from {harmless} texts. Each
-category's own part of these false alarms, its recall, and its rate on all its negatives, hard ones included,
-are those of the same rows.
+Fitted on held-back calibration rows through the int8 engine. The promises, each with
+{first["confidence"]:.0%} confidence (exact, one-sided; Clopper and Pearson 1934, applied to an order
+statistic): of texts like those rows that are harmless in every category, all categories together flag at
+most the share given here.
+
+{table}
+
+By category: positives among the calibration rows and their recall, false alarms among the ordinary harmless
+texts, and the rate on all its negatives, hard ones included.
 
 {_table(head, rows)}
 """

@@ -180,10 +180,17 @@ class CalibrationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdsConfig:
-    """Bounds on the false-positive rate, each to hold with probability `confidence`."""
+    """Bounds on the share of harmless texts that all categories together flag, with `confidence`.
+
+    With `ordinary`, kinds of sources, the first two are about harmless texts of these kinds, and the `hard`
+    ones about harmless texts of all kinds, look-alikes included.
+    """
 
     review_rate: float = 0.01
     block_rate: float = 0.0025
+    hard_review_rate: float = 0.03
+    hard_block_rate: float = 0.01
+    ordinary: tuple[str, ...] = ()
     confidence: float = 0.95
 
 

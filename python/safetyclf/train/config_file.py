@@ -112,6 +112,11 @@ def _check(config: TrainingConfig, name: str) -> None:
     require(
         0 < limits.block_rate <= limits.review_rate < 1, "need 0 < thresholds.block_rate <= review_rate < 1"
     )
+    require(
+        0 < limits.hard_block_rate <= limits.hard_review_rate < 1,
+        "need 0 < thresholds.hard_block_rate <= hard_review_rate < 1",
+    )
+    require(set(limits.ordinary) <= set(KINDS), f"'thresholds.ordinary' must be among {', '.join(KINDS)}")
     require(0 < limits.confidence < 1, "'thresholds.confidence' must be above 0 and below 1")
     require(all(value > 0 for value in config.selection.l2), "'selection.l2' must be positive")
     require(

@@ -1,11 +1,11 @@
 """From logits to decisions: calibration curves, and thresholds that keep a false-positive rate.
 
-The promise is about harmless texts as a whole: all categories together flag at most the target share of them.
-How that budget is dealt out is decided on the selection rows: beyond a high quantile the logits of harmless
-texts fall off about exponentially (peaks over threshold, Pickands 1975), so that each category's excess over
-its quantile, divided by its mean excess, is on one scale. A text's score is the largest of its categories;
-its threshold is then an order statistic of the calibration rows, which were not used for the scale: the bound
-is exact (`thresholds`). Each category gets about the same share of false alarms.
+The promises are about harmless texts as a whole: all categories together flag at most the target share.
+How that budget is dealt out is decided on the selection rows: Platt's sigmoid makes logits of different
+categories comparable, and a text's score is the largest, over categories, of the log-odds of its
+probability minus those of the mean probability of the category's positives. So a category whose harmful
+texts are hard to tell gets a lower threshold than one whose are plain. The threshold is then an order
+statistic of the calibration rows, which were not used for that, and the bound is exact (`thresholds`).
 """
 
 from __future__ import annotations
@@ -16,28 +16,30 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
 
 from .._modelfile import NEVER
-from .calibration import Curve, fit_curve
+from .calibration import Curve, fit_curve, platt
 from .config import TrainingConfig
 from .data import UNKNOWN
 from .evaluation import rounded
-from .thresholds import allowed_hits, just_above, needed_negatives, upper_bound
+from .thresholds import allowed_hits, just_above, upper_bound
 
 Floats = npt.NDArray[np.float32]
-TAIL_SHARE = 0.02  # of the harmless selection rows, per category: what its scale is measured on
+ACTIONS = ("review", "block")
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Logits float32 [n, C] of the engine, and labels int8 [n, C]."""
+    """Logits float32 [n, C] of the engine, labels int8 [n, C], and bool [n]: what is ordinary text."""
 
     logits: Floats
     labels: npt.NDArray[np.int8]
+    ordinary: npt.NDArray[np.bool_]
 
-    def harmless(self) -> Floats:
-        """Logits of the texts that are 0 in every category."""
-        rows: Floats = self.logits[(self.labels == 0).all(axis=1)]
+    def harmless(self) -> npt.NDArray[np.bool_]:
+        """Which texts are 0 in every category [n]."""
+        rows: npt.NDArray[np.bool_] = (self.labels == 0).all(axis=1)
         return rows
 
 
@@ -64,87 +66,133 @@ def decide(config: TrainingConfig, selection: Scored, calibration: Scored, data_
         curves.append(curve)
         errors[name] = {method: rounded(value) for method, value in tried.items()}
 
-    limits = config.thresholds
-    scale = TailScale.of(selection.harmless())
-    harmless = calibration.harmless()
-    highest = np.sort(scale(harmless).max(axis=1))[::-1]
-    probabilities = np.stack([curve(harmless[:, c]) for c, curve in enumerate(curves)], axis=1)
-    chosen: dict[str, tuple[Floats, float]] = {}
-    for action, rate in (("review", limits.review_rate), ("block", limits.block_rate)):
-        hits = allowed_hits(len(harmless), rate, limits.confidence)
-        bound = upper_bound(max(hits, 0), len(harmless), limits.confidence)
-        if hits < 0:
-            chosen[action] = np.full(len(curves), NEVER, np.float32), bound
-        else:
-            logits = scale.inverse(float(highest[hits]))
-            chosen[action] = _probabilities_above(curves, logits), bound
-    chosen["block"] = np.maximum(chosen["block"][0], chosen["review"][0]), chosen["block"][1]
+    promises = _promises(config, calibration)
+    scale = Scale.of(selection)
+    highest = scale(calibration.logits).max(axis=1)
+    chosen = {}
+    for action in ACTIONS:
+        needed = [_limit(highest, promise) for promise in promises[action]]
+        chosen[action] = _probabilities_above(curves, scale.inverse(max(needed)))
+    chosen["block"] = np.maximum(chosen["block"], chosen["review"])
+    probabilities = np.stack([curve(calibration.logits[:, c]) for c, curve in enumerate(curves)], axis=1)
 
     statements: dict[str, dict[str, Any]] = {}
     for c, name in enumerate(config.scored):
-        labels, p = calibration.labels[:, c], curves[c](calibration.logits[:, c])
+        labels = calibration.labels[:, c]
         statement: dict[str, Any] = {
             "rule": "of texts that are harmless in every category, all categories together flag at most the "
             "share `bound`, with probability `confidence` (exact, one-sided)",
-            "set": "calibration rows of the training data",
+            "set": f"{promises['review'][0].name} among the calibration rows",
             "data_sha256": data_sha256,
-            "negatives": len(harmless),
+            "negatives": int(promises["review"][0].rows.sum()),
             "positives": int((labels == 1).sum()),
-            "confidence": limits.confidence,
+            "confidence": config.thresholds.confidence,
         }
-        for action, rate in (("review", limits.review_rate), ("block", limits.block_rate)):
-            thresholds, bound = chosen[action]
-            flagged = p >= thresholds[c]
+        for action in ACTIONS:
+            thresholds, first = chosen[action], promises[action][0]
+            flagged = probabilities >= thresholds
             statement[action] = {
-                "target": rate,
-                "bound": rounded(bound),
+                "target": first.rate,
+                "bound": rounded(first.bound),
                 "threshold": float(f"{thresholds[c]:.9g}"),
-                "false_positives": int((probabilities[:, c] >= thresholds[c]).sum()),
-                "false_positives_of_all_categories": int((probabilities >= thresholds).any(axis=1).sum()),
-                "recall": rounded(float(flagged[labels == 1].mean())),
-                "rate_on_all_negatives": rounded(float(flagged[labels == 0].mean())),
+                "false_positives": int(flagged[first.rows, c].sum()),
+                "false_positives_of_all_categories": int(flagged[first.rows].any(axis=1).sum()),
+                "recall": rounded(float(flagged[labels == 1, c].mean())),
+                "rate_on_all_negatives": rounded(float(flagged[labels == 0, c].mean())),
+                "promises": [
+                    {
+                        "set": promise.name,
+                        "texts": int(promise.rows.sum()),
+                        "target": promise.rate,
+                        "bound": rounded(promise.bound),
+                        "flagged": int(flagged[promise.rows].any(axis=1).sum()),
+                    }
+                    for promise in promises[action]
+                ],
             }
             if thresholds[c] >= NEVER:
-                needed = needed_negatives(rate, limits.confidence)
+                few = any(promise.hits < 0 for promise in promises[action])
                 statement[action]["never"] = (
-                    f"needs {needed} harmless texts"
-                    if len(harmless) < needed
-                    else "no logit seen was high enough"
+                    "needs more harmless texts" if few else "no logit seen was high enough"
                 )
         statements[name] = statement
-    return Decision(curves, chosen["review"][0], chosen["block"][0], statements, errors)
+    return Decision(curves, chosen["review"], chosen["block"], statements, errors)
 
 
 @dataclass(frozen=True)
-class TailScale:
-    """Per category a quantile of harmless texts' logits and their mean excess over it, float64 [C]."""
+class _Promise:
+    """At most `rate` of texts like `rows` (bool [n]) is flagged: `hits` of them, -1 for too few rows."""
 
-    quantile: npt.NDArray[np.float64]
-    excess: npt.NDArray[np.float64]
+    name: str
+    rows: npt.NDArray[np.bool_]
+    rate: float
+    hits: int
+    bound: float
+
+
+def _promises(config: TrainingConfig, calibration: Scored) -> dict[str, list[_Promise]]:
+    """By action, for ordinary text first if there is any, then for all harmless text."""
+    limits, harmless = config.thresholds, calibration.harmless()
+    rates = {"review": (limits.review_rate, limits.hard_review_rate)}
+    rates["block"] = (limits.block_rate, limits.hard_block_rate)
+    result: dict[str, list[_Promise]] = {}
+    for action, (rate, hard_rate) in rates.items():
+        sets = [("harmless texts", harmless, rate)]
+        if limits.ordinary:
+            ordinary = ("harmless ordinary texts", harmless & calibration.ordinary, rate)
+            sets = [ordinary, ("harmless texts of all kinds, look-alikes included", harmless, hard_rate)]
+        result[action] = []
+        for name, rows, target in sets:
+            n = int(rows.sum())
+            hits = allowed_hits(n, target, limits.confidence)
+            bound = upper_bound(max(hits, 0), n, limits.confidence)
+            result[action].append(_Promise(name, rows, target, hits, bound))
+    return result
+
+
+def _limit(highest: npt.NDArray[np.float64], promise: _Promise) -> float:
+    """The score that a text must pass to be flagged; infinite if there are too few rows to promise."""
+    if promise.hits < 0:
+        return float("inf")
+    return float(np.sort(highest[promise.rows])[::-1][promise.hits])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Per category the logit of score 0, and the logits that make a difference of 1; float64 [C]."""
+
+    zero: npt.NDArray[np.float64]
+    unit: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, logits: Floats) -> TailScale:
-        """The scale of logits [n, C], at least one row."""
-        count = max(1, round(len(logits) * TAIL_SHARE))
-        highest = np.sort(logits.astype(np.float64), axis=0)[::-1][: count + 1]
-        quantile = highest[-1]
-        # The floor keeps a category whose highest logits are all equal from taking the whole budget.
-        return cls(quantile, np.maximum((highest[:-1] - quantile).mean(axis=0), 0.05))
+    def of(cls, rows: Scored) -> Scale:
+        """The scale that selection rows give; each category needs both labels among them."""
+        zero, unit = [], []
+        for x, labels in zip(rows.logits.T.astype(np.float64), rows.labels.T, strict=True):
+            known = labels != UNKNOWN
+            slope, intercept = platt(x[known], labels[known])
+            typical = float(expit(slope * x[labels == 1] + intercept).mean())
+            zero.append((logit(typical) - intercept) / slope)
+            unit.append(1 / slope)
+        return cls(np.array(zero), np.array(unit))
 
     def __call__(self, logits: Floats) -> npt.NDArray[np.float64]:
-        """Excess over the quantile in units of its mean, float64 [n, C]."""
-        scaled: npt.NDArray[np.float64] = (logits.astype(np.float64) - self.quantile) / self.excess
-        return scaled
+        """Scores float64 [n, C] of logits [n, C]."""
+        scores: npt.NDArray[np.float64] = (logits.astype(np.float64) - self.zero) / self.unit
+        return scores
 
     def inverse(self, score: float) -> Floats:
-        """The logits float32 [C] of a score."""
-        return (self.quantile + score * self.excess).astype(np.float32)
+        """The logits float32 [C] of a score, rounded up."""
+        exact = self.zero + score * self.unit
+        rounded_to = exact.astype(np.float32)
+        up = np.nextafter(rounded_to, np.float32(np.inf))
+        return np.where(rounded_to < exact, up, rounded_to).astype(np.float32)
 
 
 def _probabilities_above(curves: Sequence[Curve], logits: Floats) -> Floats:
     """Thresholds on probabilities just above those of `logits` [C]; NEVER beyond the end of a curve."""
     found = [
-        NEVER if logit >= curve.logit[-1] else just_above(float(curve(np.array([logit]))[0]))
-        for curve, logit in zip(curves, logits, strict=True)
+        NEVER if x >= curve.logit[-1] else just_above(float(curve(np.array([x]))[0]))
+        for curve, x in zip(curves, logits, strict=True)
     ]
     return np.array(found, np.float32)

@@ -96,7 +96,7 @@ def train(
     run = _Run(config, dataset, Path(encoder), cache, threads, report, progress)
     trained = _fine_tuned(run) if config.finetune.epochs else _frozen(run)
     depth = trained.file.architecture.layers
-    scorer = _Scorer(trained.file, cache / "heads.safetensors", threads, progress)
+    scorer = _Scorer(config, trained.file, cache / "heads.safetensors", threads, progress)
     selection, calibration, test = (scorer(dataset, split) for split in (SELECTION, CALIBRATION, TEST))
     decision = decide(config, selection.at(depth), calibration.at(depth), dataset.sha256)
     file = trained.file.with_decision(
@@ -304,8 +304,8 @@ def _first_layers(file: ModelFile, layers: int) -> ModelFile:
 
 def _check_counts(dataset: Dataset, config: TrainingConfig) -> None:
     """Refuses categories that cannot be trained or calibrated, before the long part begins."""
-    needed = config.calibration.min_positives
-    for split in (TRAIN, CALIBRATION):
+    least = config.calibration.min_positives
+    for split, needed in ((TRAIN, least), (SELECTION, 1), (CALIBRATION, least)):
         for c, name in enumerate(config.scored):
             for label in (1, 0):
                 found = int((dataset.labels[dataset.split == split, c] == label).sum())
@@ -315,32 +315,43 @@ def _check_counts(dataset: Dataset, config: TrainingConfig) -> None:
                         f"needs {needed}: add rows or list it under [uncovered]"
                     )
     negatives = needed_negatives(config.thresholds.review_rate, config.thresholds.confidence)
-    for split, needed in ((SELECTION, 1), (CALIBRATION, negatives)):
-        found = int((dataset.labels[dataset.split == split] == 0).all(axis=1).sum())
-        if found < needed:
-            raise DataFileError(
-                f"{found} rows for {SPLIT_NAMES[split]} are 0 in every category, needs {needed}: thresholds "
-                "are promises about such texts; add rows or raise thresholds.review_rate"
-            )
+    rows = (dataset.split == CALIBRATION) & _ordinary(dataset, config)
+    found = int((dataset.labels[rows] == 0).all(axis=1).sum())
+    if found < negatives:
+        raise DataFileError(
+            f"{found} ordinary rows for {SPLIT_NAMES[CALIBRATION]} are 0 in every category, needs "
+            f"{negatives}: thresholds are promises about such texts; add rows or raise thresholds.review_rate"
+        )
+
+
+def _ordinary(dataset: Dataset, config: TrainingConfig) -> npt.NDArray[np.bool_]:
+    """Which rows are ordinary text, by the kind of their source [n]; all, if no kind is said to be."""
+    kinds = np.array([config.source(name).kind for name in dataset.sources])[dataset.source]
+    ordinary: npt.NDArray[np.bool_] = np.isin(kinds, config.thresholds.ordinary or kinds)
+    return ordinary
 
 
 @dataclass(frozen=True)
 class _AllDepths:
-    """Logits float32 [depths, n, C] and labels int8 [n, C] of a split's rows."""
+    """Logits float32 [depths, n, C], labels int8 [n, C] and what is ordinary text [n], of a split's rows."""
 
     logits: Floats
     labels: npt.NDArray[np.int8]
+    ordinary: npt.NDArray[np.bool_]
     rows: npt.NDArray[np.int64]
 
     def at(self, depth: int) -> Scored:
         """As of one depth."""
-        return Scored(self.logits[depth], self.labels)
+        return Scored(self.logits[depth], self.labels, self.ordinary)
 
 
 class _Scorer:
     """Logits at every depth from the int8 engine, as a user of the file gets them."""
 
-    def __init__(self, file: ModelFile, path: Path, threads: int, progress: Progress) -> None:
+    def __init__(
+        self, config: TrainingConfig, file: ModelFile, path: Path, threads: int, progress: Progress
+    ) -> None:
+        self.config = config
         _modelfile.write(path, file)
         self.engine = Engine(str(path), threads=threads, max_text_bytes=MAX_TEXT_BYTES, isa="")
         self.progress = progress
@@ -353,7 +364,8 @@ class _Scorer:
             depths = [self.engine.logits(texts, depth)[0] for depth in range(self.engine.depths)]
             parts.append(np.stack(depths))
             self.progress(f"scoring {SPLIT_NAMES[split]} texts", begin + len(texts), len(rows))
-        return _AllDepths(np.concatenate(parts, axis=1), dataset.labels[rows], rows)
+        ordinary = _ordinary(dataset, self.config)[rows]
+        return _AllDepths(np.concatenate(parts, axis=1), dataset.labels[rows], ordinary, rows)
 
 
 def _evaluation(
