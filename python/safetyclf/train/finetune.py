@@ -143,7 +143,6 @@ class Finetuner:
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.epoch = self.step = 0  # where training goes on: a step within an epoch
-        self.total_steps = 0
 
     def run(
         self,

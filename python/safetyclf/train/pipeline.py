@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,7 @@ from .. import _modelfile
 from .._errors import DataFileError, InvalidArgumentError, MissingDependencyError
 from .._hf_source import write_folder
 from .._modelfile import ModelFile
-from .._native import Engine
+from .._native import Engine, build_info
 from ..convert import convert, load_source, quantized_file
 from ..evaluate import Report as EvaluationReport
 from ..evaluate import evaluate_files
@@ -29,6 +30,7 @@ from .provenance import coverage, provenance
 from .rows import write_rows
 from .selection import REFERENCE_KINDS, Trainer
 from .thresholds import needed_negatives
+from .weights import row_weights
 
 TEST_FILE = "test.jsonl"  # in the cache folder
 FLOAT_FOLDER = "float"
@@ -201,12 +203,13 @@ def _fine_tuned(run: _Run) -> _Trained:
     key = run_key(
         asdict(config.finetune),
         asdict(config.augment),
-        asdict(config.weights),
+        hashlib.sha256(row_weights(dataset, config).tobytes()).hexdigest(),
         dataset.sha256,
         plain.weights_sha256(),
         weights.category.tolist(),
         weights.positive.tolist(),
         torch.__version__,
+        build_info()["version"],
     )
     finetuner = Finetuner(base, config.finetune, Epochs(dataset, config, engine, report), weights, key)
     how = f"{torch.get_num_threads()} threads, {'bf16' if finetuner.bf16 else 'fp32'}"

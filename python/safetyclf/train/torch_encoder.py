@@ -51,7 +51,7 @@ class _Layer(nn.Module):
         rows, tokens, hidden = x.shape
         size = hidden // self.heads
         q, k, v = self.qkv(x).view(rows, tokens, 3, self.heads, size).permute(2, 0, 3, 1, 4)
-        # Two plain products: the fused CPU kernel's backward pass is several times slower at these lengths.
+        # Two plain products: the fused CPU kernel's backward pass is much slower at these lengths.
         with torch.autocast(x.device.type, enabled=False):
             scores = torch.matmul(q.float(), k.float().transpose(-1, -2)) * size**-0.5 + bias
             context = torch.matmul(torch.softmax(scores, dim=-1), v.float())
