@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
 import os
-import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from .._errors import DataFileError
+from .._jsonl import read_objects, sha256_of
 from .._texts import problem_of
 from .figures import UNKNOWN
 
@@ -121,14 +118,16 @@ def read_files(
             and line.
     """
     ordered = list(dict.fromkeys([*categories, *MODERATION_CATEGORIES, *ATTRIBUTES]))
+    known = set(ordered)
     rows: list[_Row] = []
     files = []
     for path in map(Path, paths):
         before = len(rows)
-        rows += [row for row in _read(path, set(ordered)) if split in (None, row.split)]
+        found = (_parse(value, place, known) for place, value in read_objects(path))
+        rows += [row for row in found if split in (None, row.split)]
         if len(rows) == before:
             raise DataFileError(f"{path}: no row" + (f" of split {split!r}" if split else ""))
-        files.append(DataFile(str(path), len(rows) - before, hashlib.sha256(path.read_bytes()).hexdigest()))
+        files.append(DataFile(str(path), len(rows) - before, sha256_of(path)))
     labelled = {name for row in rows for name in row.labels}
     columns = tuple(name for name in ordered if name in labelled)
     labels = [[row.labels.get(name, UNKNOWN) for name in columns] for row in rows]
@@ -153,24 +152,7 @@ class _Row:
     slices: Mapping[str, str]
 
 
-def _read(path: Path, categories: Collection[str]) -> Iterator[_Row]:
-    number = 0
-    try:
-        with _open(path) as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield _parse(line, f"{path}:{number}", categories)
-    except (OSError, EOFError, zlib.error) as error:
-        place = f"{path}: after line {number}" if number else str(path)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise DataFileError(f"{place}: cannot read: {reason}") from error
-
-
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-
-
-def _parse(line: bytes, place: str, categories: Collection[str]) -> _Row:
+def _parse(value: Any, place: str, categories: Collection[str]) -> _Row:
     def require(condition: bool, message: str) -> None:
         if not condition:
             raise DataFileError(f"{place}: {message}")
@@ -179,11 +161,6 @@ def _parse(line: bytes, place: str, categories: Collection[str]) -> _Row:
         require(type(value) is int and value in (0, 1), f"{name} must be 0 or 1, not {value!r}")
         return int(value)  # type: ignore[call-overload, no-any-return]
 
-    try:
-        value: Any = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise DataFileError(f"{place}: not a JSON object in UTF-8: {error}") from None
-    require(isinstance(value, dict), "not a JSON object")
     text, labels, meta = value.get("text"), value.get("labels", {}), value.get("meta", {})
     source, split = value.get("source", "unnamed"), value.get("split")
     require(isinstance(text, str), "needs a string 'text'")

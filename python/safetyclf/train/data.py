@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .._errors import DataFileError
+from .._jsonl import sha256_of
 from .config import TrainingConfig
 from .duplicates import Rows, duplicate_key, near_duplicates, split_key
-from .reading import OFFICIAL, Row, families, read_file, sha256_of
+from .reading import OFFICIAL, Row, families, read_file
 from .reading import UNKNOWN as UNKNOWN  # everyone who reads labels needs it
 
 TRAIN, SELECTION, CALIBRATION, TEST = range(4)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from .._errors import DataFileError
+from .._jsonl import read_objects
 from .config import TrainingConfig
 
 UNKNOWN = -1
@@ -29,18 +26,6 @@ class Row:
     group: int
 
 
-def sha256_of(path: Path) -> str:
-    """Hash of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while part := stream.read(1 << 20):
-                digest.update(part)
-    except OSError as error:
-        raise DataFileError(f"{path}: cannot read: {error}") from error
-    return digest.hexdigest()
-
-
 def families(categories: tuple[str, ...]) -> list[tuple[str, str]]:
     """(child, parent): a child's 1 implies its parent's, a parent's 0 its children's."""
     parents = [(name, name.rpartition("/")[0]) for name in categories]
@@ -54,18 +39,8 @@ def read_file(path: Path, group: int, config: TrainingConfig) -> Iterator[Row]:
         DataFileError: the file cannot be read, or a line is wrong; the message names file and line.
     """
     parse = _Parser(config)
-    number = 0
-    try:
-        with _open(path) as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield parse(line, group, f"{path}:{number}")
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataFileError(f"{path}: after line {number}: cannot read: {error}") from error
-
-
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    for place, value in read_objects(path):
+        yield parse(value, group, place)
 
 
 class _Parser:
@@ -74,16 +49,11 @@ class _Parser:
         self.scored = config.scored
         self.families = families(config.categories)
 
-    def __call__(self, line: bytes, group: int, place: str) -> Row:
+    def __call__(self, value: Any, group: int, place: str) -> Row:
         def require(condition: bool, message: str) -> None:
             if not condition:
                 raise DataFileError(f"{place}: {message}")
 
-        try:
-            value = json.loads(line.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise DataFileError(f"{place}: not a JSON object in UTF-8: {error}") from None
-        require(isinstance(value, dict), "not a JSON object")
         text, labels = value.get("text"), value.get("labels")
         source, split = value.get("source", "unnamed"), value.get("split")
         require(isinstance(text, str) and text.strip() != "", "needs a 'text' that is not empty")
