@@ -10,7 +10,7 @@ from safetyclf._modelfile import NEVER
 
 pytest.importorskip("scipy")
 
-from safetyclf.train.config import CalibrationConfig, ThresholdsConfig, TrainingConfig
+from safetyclf.train.config import CalibrationConfig, Derived, ThresholdsConfig, TrainingConfig
 from safetyclf.train.decision import Decision, Scale, Scored, decide
 from train_helpers import CONFIG
 
@@ -78,6 +78,19 @@ def test_too_few_harmless_rows_never_block() -> None:
     assert (decision.block == NEVER).all()
     assert (decision.review < 1).all()
     assert decision.statements["harassment"]["block"]["never"] == "needs more harmless texts"
+
+
+def test_derived_categories_decide_nothing() -> None:
+    derived = {"harassment/threatening": Derived(any=("harassment",), definition="for the test")}
+    config = replace(RUN, derived=derived)
+    alone = decide(config, made_rows(0), made_rows(1), "")
+    both = decide(RUN, made_rows(0), made_rows(1), "")
+    assert alone.review[1] == alone.block[1] == NEVER
+    assert "derived" in alone.statements["harassment/threatening"]["review"]["never"]
+    assert alone.statements["harassment/threatening"]["review"]["false_positives"] == 0
+    # The other one has the budget for itself; curves are fitted as ever.
+    assert alone.review[0] < both.review[0]
+    assert np.array_equal(alone.curves[1].probability, both.curves[1].probability)
 
 
 def test_unknown_labels_are_left_out() -> None:

@@ -159,7 +159,7 @@ def test_rows_are_drawn_by_the_weights_of_their_sources(encoder: FloatEncoder, t
     make_data(tmp_path / "data")
     config = run_config()
     sources = {name: replace(entry, weight=2.5) for name, entry in config.sources.items()}
-    tuning = replace(TUNING, identity_sentences=7, everyday_prompts=5, degenerate_texts=3)
+    tuning = replace(TUNING, contrast_texts=40, identity_sentences=7, everyday_prompts=5, degenerate_texts=3)
     config = replace(
         config,
         sources=sources,
@@ -173,9 +173,11 @@ def test_rows_are_drawn_by_the_weights_of_their_sources(encoder: FloatEncoder, t
     epochs = Epochs(dataset, config, engine, lambda _: None)
     expected = row_weights(dataset, config)[dataset.rows(TRAIN)].sum()
     first = epochs(0)
-    made = 7 + 5 + 3
-    assert len(first.ids) - made == pytest.approx(expected, rel=0.05)
-    assert (first.labels[-made:] == 0).all()
+    harmless = 7 + 5 + 3
+    assert len(first.ids) - harmless - 40 == pytest.approx(expected, rel=0.05)
+    assert (first.labels[-harmless:] == 0).all()
+    harassment = first.labels[-harmless - 40 : -harmless, 0]
+    assert {0, 1} <= set(harassment.tolist())
     assert max(len(ids) for ids in first.ids) <= tuning.max_tokens
     again = epochs(0)
     assert all(np.array_equal(a, b) for a, b in zip(first.ids, again.ids, strict=True))

@@ -1,4 +1,4 @@
-"""Identity terms, counterfactuals, harmless texts and noise for training."""
+"""Identity terms, counterfactuals and made texts for training: harmless, in contrast, and noise."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 pytest.importorskip("scipy")
 
 from safetyclf.train import benign
+from safetyclf.train.contrast import contrast_texts
+from safetyclf.train.frames import distinct
 from safetyclf.train.identity import swap_identity
 from safetyclf.train.identity_terms import IDENTITY_KINDS, IDENTITY_TERMS, load_beside, rows_with
 
@@ -99,7 +101,7 @@ def test_generated_texts_are_distinct_and_repeatable(make: Generator) -> None:
     assert texts == make(1, 3000)
     assert texts[:50] == make(1, 50)
     assert texts != make(2, 3000)
-    assert "" not in texts
+    assert ("" in texts) == (make is benign.degenerate_texts)  # the empty text is noise to learn as well
     assert make(1, 0) == []
 
 
@@ -131,15 +133,59 @@ def test_everyday_frames() -> None:
     assert set(re.findall(r"\{(\w+)\}", " ".join(flat))) == set(file["slots"])
 
 
+CATEGORIES = ("hate", "harassment", "violence", "hate/threatening", "sexual", "of our own")
+
+
+def test_contrast_frames() -> None:
+    file = load_beside("contrast_frames.toml")
+    flat = [frame for group in file["groups"].values() for frame in group["frames"]]
+    assert len(flat) == len(set(flat)) >= 250
+    slots = set(re.findall(r"\{(\w+?)[23]?(?::[a-z,]+)?\}", " ".join([*flat, *file["clauses"]["list"]])))
+    assert slots <= {*file["slots"], "np", "ns", "adj", "clause"}
+    for group in file["groups"].values():
+        named = {*group.get("one", ()), *group.get("unknown", ())}
+        assert named <= set(file["labels"]["known"])
+        # A child's 1 implies its parent's; where a parent may be 1, its child is not known to be 0.
+        for child in (name for name in named if "/" in name):
+            parent = child.split("/")[0]
+            assert parent in named
+            if child in group.get("one", ()):
+                assert parent in group["one"]
+
+
+def test_contrast_texts_have_the_labels_of_their_frames() -> None:
+    texts, labels = contrast_texts(3, 3000, CATEGORIES)
+    assert len(set(texts)) == len(texts) == len(labels) == 3000
+    assert labels.dtype == "int8"
+    column = {name: labels[:, c] for c, name in enumerate(CATEGORIES)}
+    # Both sides are there in numbers, and the same words on both of them.
+    assert (column["hate"] == 1).sum() > 900
+    assert (column["hate"] == 0).sum() > 900
+    for word in ("Muslim", "gay", "vermin", "despise", "vote"):
+        sides = {int(hate) for text, hate in zip(texts, column["hate"], strict=True) if word in text}
+        assert {0, 1} <= sides, word
+    assert (column["hate"][column["hate/threatening"] == 1] == 1).all()
+    assert (column["violence"][column["hate/threatening"] == 1] == 1).all()
+    assert (column["harassment"][column["hate"] == 1] != 0).all()
+    assert (column["sexual"] == 0).all()
+    assert (column["of our own"] == -1).all()
+    for text in texts:
+        assert not re.search(r"[{}]|  |\bNone\b|^\s|\s$| [.,?!]", text), text
+        assert not re.search(r"\ban (?!lgbt|nda|hour|honest)[^aeiou\W]", text, re.I), text
+    assert texts == contrast_texts(3, 3000, CATEGORIES)[0] != contrast_texts(4, 3000, CATEGORIES)[0]
+    assert contrast_texts(3, 0, CATEGORIES)[1].shape == (0, len(CATEGORIES))
+
+
 def test_too_many_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot make 3 distinct"):
-        benign._distinct(lambda: "same", 3)
+        distinct(lambda: ("same", None), 3)
 
 
 def test_generated_texts_do_not_depend_on_the_hash_seed() -> None:
     program = (
-        "from random import Random; from safetyclf.train import benign as i, identity;"
+        "from random import Random; from safetyclf.train import benign as i, contrast, identity;"
         "print(i.benign_sentences(1, 40), i.everyday_prompts(1, 40), i.degenerate_texts(1, 40),"
+        "contrast.contrast_texts(1, 40, ['hate']),"
         "identity.swap_identity('a Muslim man and two Jews', Random(1)))"
     )
     outputs = set()

@@ -115,7 +115,8 @@ class FinetuneConfig:
     derived_weight: float = 0.2  # of the loss of derived categories, which repeat what others say
     exit_weight: float = 0.15  # of the labels' loss at each depth but the last
     distillation_weight: float = 0.15  # of the last depth's probabilities as a target for the others
-    identity_sentences: int = 0  # made anew each epoch, all of them harmless
+    contrast_texts: int = 0  # made anew each epoch, with labels of their own
+    identity_sentences: int = 0  # made as well, all of them harmless; so are the next two
     everyday_prompts: int = 0
     degenerate_texts: int = 0
     precision: str = "auto"  # "fp32", "bf16", or "auto": bf16 where the machine has matrix units for it

@@ -145,7 +145,14 @@ def _check(config: TrainingConfig, name: str) -> None:
     for entry in fields(AugmentConfig):
         require(getattr(augment, entry.name) >= 0, f"'augment.{entry.name}' must not be negative")
     tuning = config.finetune
-    for key in ("epochs", "seed", "identity_sentences", "everyday_prompts", "degenerate_texts"):
+    for key in (
+        "epochs",
+        "seed",
+        "contrast_texts",
+        "identity_sentences",
+        "everyday_prompts",
+        "degenerate_texts",
+    ):
         require(getattr(tuning, key) >= 0, f"'finetune.{key}' must not be negative")
     for key in ("learning_rate", "head_learning_rate", "layer_decay", "clip_norm", "derived_weight"):
         require(getattr(tuning, key) > 0, f"'finetune.{key}' must be positive")

@@ -129,7 +129,7 @@ def read_dataset(
     within = (instead >= 0) & ~across
     _mark_contradicted(labels, rows, np.flatnonzero(within), instead, config)
     near_conflicts = _count_conflicts(labels, config) - conflicts
-    _derive(labels, config)
+    fill_derived(labels, config)
     labels[labels == _CONTRADICTED] = UNKNOWN
 
     wanted = np.array([_fraction("sample", split_key(key)) < sample for key in joined], bool)
@@ -220,8 +220,8 @@ def _mark_contradicted(
         labels[row, cells] = _CONTRADICTED
 
 
-def _derive(labels: npt.NDArray[np.int8], config: TrainingConfig) -> None:
-    """Fills in derived categories where rows do not give them."""
+def fill_derived(labels: npt.NDArray[np.int8], config: TrainingConfig) -> None:
+    """Fills in derived categories of labels int8 [n, categories], in place, where rows do not give them."""
     for name, derived in config.derived.items():
         own = labels[:, config.scored.index(name)]
         of = labels[:, [config.scored.index(base) for base in derived.any]]

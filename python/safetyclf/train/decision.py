@@ -6,6 +6,9 @@ categories comparable, and a text's score is the largest, over categories, of th
 probability minus those of the mean probability of the category's positives. So a category whose harmful
 texts are hard to tell gets a lower threshold than one whose are plain. The threshold is then an order
 statistic of the calibration rows, which were not used for that, and the bound is exact (`thresholds`).
+
+Derived categories repeat what others say. They are scored and calibrated, but decide nothing: their
+thresholds are "never" until a user sets some (docs/decisions/0007).
 """
 
 from __future__ import annotations
@@ -68,11 +71,13 @@ def decide(config: TrainingConfig, selection: Scored, calibration: Scored, data_
 
     promises = _promises(config, calibration)
     scale = Scale.of(selection)
-    highest = scale(calibration.logits).max(axis=1)
+    decides = np.array([name not in config.derived for name in config.scored])
+    highest = scale(calibration.logits)[:, decides].max(axis=1)
     chosen = {}
     for action in ACTIONS:
         needed = [_limit(highest, promise) for promise in promises[action]]
-        chosen[action] = _probabilities_above(curves, scale.inverse(max(needed)))
+        above = _probabilities_above(curves, scale.inverse(max(needed)))
+        chosen[action] = np.where(decides, above, np.float32(NEVER))
     chosen["block"] = np.maximum(chosen["block"], chosen["review"])
     probabilities = np.stack([curve(calibration.logits[:, c]) for c, curve in enumerate(curves)], axis=1)
 
@@ -111,12 +116,16 @@ def decide(config: TrainingConfig, selection: Scored, calibration: Scored, data_
                 ],
             }
             if thresholds[c] >= NEVER:
-                few = any(promise.hits < 0 for promise in promises[action])
-                statement[action]["never"] = (
-                    "needs more harmless texts" if few else "no logit seen was high enough"
-                )
+                statement[action]["never"] = _why_never(promises[action], bool(decides[c]))
         statements[name] = statement
     return Decision(curves, chosen["review"], chosen["block"], statements, errors)
+
+
+def _why_never(promises: Sequence[_Promise], decides: bool) -> str:
+    if not decides:
+        return "derived from other categories: scored, not decided on"
+    few = any(promise.hits < 0 for promise in promises)
+    return "needs more harmless texts" if few else "no logit seen was high enough"
 
 
 @dataclass(frozen=True)

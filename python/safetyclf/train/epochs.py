@@ -1,4 +1,4 @@
-"""What an epoch of fine-tuning is made of: rows drawn by weight and changed, and made-up harmless texts."""
+"""What an epoch of fine-tuning is made of: rows drawn by weight and changed, and made-up texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from .._native import Engine
 from .augment import Augmenter
 from .benign import benign_sentences, degenerate_texts, everyday_prompts
 from .config import TrainingConfig
-from .data import TRAIN, Dataset
+from .contrast import contrast_texts
+from .data import TRAIN, Dataset, fill_derived
 from .finetune import Epoch, LossWeights
 from .weights import row_weights
 
@@ -47,9 +48,14 @@ class Epochs:
         whole = np.floor(self.draws)
         times = (whole + (generator.random(len(whole)) < self.draws - whole)).astype(np.int64)
         rows = np.repeat(self.rows, times)
-        drawn = self.dataset.texts_of(rows)
-        texts, labels = self.augmenter(drawn, self.dataset.labels[rows], number)
         seed = tuning.seed * 1_000_003 + number
+        made, made_labels = contrast_texts(seed, tuning.contrast_texts, self.config.scored)
+        fill_derived(made_labels, self.config)
+        texts, labels = self.augmenter(
+            [*self.dataset.texts_of(rows), *made],
+            np.concatenate([self.dataset.labels[rows], made_labels]),
+            number,
+        )
         harmless = [
             *benign_sentences(seed, tuning.identity_sentences),
             *everyday_prompts(seed, tuning.everyday_prompts),
@@ -58,7 +64,7 @@ class Epochs:
         zeros = np.zeros((len(harmless), labels.shape[1]), np.int8)
         self.report(
             f"fine-tuning: epoch {number + 1}: {len(rows)} of {len(self.rows)} training rows drawn, "
-            f"{len(harmless)} texts made"
+            f"{len(made) + len(harmless)} texts made"
         )
         ids = [token_ids(self.engine, text, tuning.max_tokens) for text in [*texts, *harmless]]
         return Epoch(ids, np.concatenate([labels, zeros]))
