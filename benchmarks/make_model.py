@@ -16,7 +16,10 @@ from pathlib import Path
 import corpora
 import numpy as np
 
-RULES = ("emoji_names/1", "strip_invisible/1", "fold_compatibility/1", "fold_confusables/1")  # the package's
+RULES = (  # the package's
+    "emoji_names/1", "strip_invisible/1", "fold_compatibility/1", "fold_confusables/1", "join_spelled/1",
+    "fold_leet/1",
+)  # fmt: skip
 MEASURED, CALIBRATION = 1000, 300  # texts for calibration come after those that are measured
 
 

@@ -23,6 +23,7 @@ using safetyclf::text::TokenizerConfig;
 
 constexpr std::uint32_t kLargestWindow = 16;
 constexpr std::size_t kOptionBytes = 2;
+constexpr std::size_t kOptions = 128;  // sets of the six rules, cased and uncased
 constexpr std::int32_t kUnknown = 0;
 constexpr std::int32_t kStart = 1;
 constexpr std::int32_t kEnd = 2;
@@ -40,14 +41,16 @@ std::string vocabulary() {
         tokens += std::string("\n") + letter;
         if (letter != 'q' && letter != 'e') tokens += std::string("\n##") + letter;
     }
-    tokens += "\n.\n:\n\xE4\xB8\x80\n\xE1\x84\x80\n##\xE1\x85\xA1\n##internationalisation";
+    tokens +=
+        "\nof\ncat\ndog\nstop\n##og\n##ts\n3d\n.\n:\n\xE4\xB8\x80\n\xE1\x84\x80\n##\xE1\x85\xA1\n##"
+        "internationalisation";
     return tokens;
 }
 
 // Tokenizer for every set of rules, cased and uncased, and every window up to the largest; made when first
 // needed.
 const Tokenizer& tokenizer_for(std::uint8_t options, std::uint32_t window) {
-    static std::vector<std::vector<Tokenizer>> cache(32 * kLargestWindow);
+    static std::vector<std::vector<Tokenizer>> cache(kOptions * kLargestWindow);
     std::vector<Tokenizer>& entry = cache[options * kLargestWindow + window - 1];
     if (entry.empty()) {
         TokenizerConfig config;
@@ -102,7 +105,7 @@ void check_batch(const RaggedBatch& batch, const std::vector<std::string_view>& 
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size < kOptionBytes) return 0;
-    const std::uint8_t options = data[0] % 32;
+    const std::uint8_t options = data[0] % kOptions;
     const std::uint32_t window = data[1] % kLargestWindow + 1;
     const Tokenizer& tokenizer = tokenizer_for(options, window);
     const std::string_view input(reinterpret_cast<const char*>(data) + kOptionBytes, size - kOptionBytes);

@@ -42,7 +42,7 @@ void test_calls_append() {
 
 void test_warm_batch_is_not_allocated_again() {
     const Tokenizer tokenizer(small_config());
-    const Texts texts{"a a a a a a a a a", "a \xE2\x9D\xA4\xEF\xB8\x8F a"};
+    const Texts texts{"a a a a a a a a a", "a \xE2\x9D\xA4\xEF\xB8\x8F a", "r e d he@rt"};
     RaggedBatch batch;
     tokenizer.encode(texts, true, batch);
     const RaggedBatch first = batch;
@@ -53,7 +53,8 @@ void test_warm_batch_is_not_allocated_again() {
                                         batch.begins.data(),
                                         batch.ends.data(),
                                         batch.scratch.first.bytes.data(),
-                                        batch.scratch.first.ranges.data()};
+                                        batch.scratch.first.ranges.data(),
+                                        batch.scratch.pieces.data()};
     };
     const auto before = buffers();
     batch.clear();
@@ -70,6 +71,15 @@ std::optional<ErrorCode> error_code_of(const Action& action) {
         return error.code();
     }
     return std::nullopt;
+}
+
+void test_disguises() {
+    const Tokenizer tokenizer(small_config());
+    RaggedBatch batch;
+    tokenizer.encode(Texts{"r e d he@rt"}, true, batch);
+    CHECK((batch.ids == std::vector<std::int32_t>{1, 5, 6, 2}));
+    CHECK((batch.begins == std::vector<std::uint32_t>{0, 0, 6, 11}));
+    CHECK((batch.ends == std::vector<std::uint32_t>{0, 5, 11, 11}));
 }
 
 void test_errors() {
@@ -135,6 +145,7 @@ void test_threads() {
 int main() {
     test_calls_append();
     test_warm_batch_is_not_allocated_again();
+    test_disguises();
     test_errors();
     test_stop();
     test_move();

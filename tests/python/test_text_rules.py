@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from text_helpers import FULL, UNLIMITED, native, pieces, read_vocabulary, tokenizer
 
-EMOJI, INVISIBLE, COMPATIBILITY, CONFUSABLES = RULES = native.known_rules()
+EMOJI, INVISIBLE, COMPATIBILITY, CONFUSABLES, JOIN, LEET = RULES = native.known_rules()
 NORMALIZERS = {
     rules: tokenizer(rules=list(rules), window=UNLIMITED)
     for count in range(len(RULES) + 1)
     for rules in itertools.combinations(RULES, count)
 }
 ALL = tuple(RULES)
+UNICODE_RULES = ALL[:4]  # those that leave ASCII alone and need no vocabulary
 EXAMPLES = 3_000 if FULL else 400
 UNICODE = Path("/usr/share/unicode")
 
@@ -32,12 +33,31 @@ tricky_text = st.text(
 )
 
 
+# Letters, separators, signs that stand for letters, and what ends words without being a blank.
+DISGUISES = "aabeilnorstcduABIST0134578$@!|+ .-_*,/~'\t\x01\xe9\u0441\uff41\u200b"
+disguised_text = st.lists(
+    st.one_of(
+        st.sampled_from(DISGUISES),
+        st.sampled_from(["a b c", "s t o p", "c.a.t", "h|i|t", "st0p", "h!t", "@t", "b1rd", "a|b|c|d"]),
+    ),
+    max_size=30,
+).map("".join)
+any_text = st.one_of(tricky_text, disguised_text)
+
+
 def normalize(text: str, *rules: str) -> str:
     return NORMALIZERS[rules or ALL].normalize(text.encode())[0].decode()
 
 
 def test_known_rules() -> None:
-    assert RULES == ["emoji_names/1", "strip_invisible/1", "fold_compatibility/1", "fold_confusables/1"]
+    assert RULES == [
+        "emoji_names/1",
+        "strip_invisible/1",
+        "fold_compatibility/1",
+        "fold_confusables/1",
+        "join_spelled/1",
+        "fold_leet/1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +150,168 @@ def test_fold_confusables(text: str, expected: str) -> None:
     assert normalize(text, CONFUSABLES) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("you are a d u m b person", "you are a dumb person"),
+        ("U.S.A.", "USA."),
+        ("h-e-l-l-o", "hello"),
+        ("h_e_l_l_o h*e*l*l*o h,e,l,l,o", "hello hello hello"),
+        ("h/e/l/l/o h|e|l|l|o h+e+l+l+o h~e~l~l~o", "hello hello hello hello"),
+        ("S t O p!", "StOp!"),  # case is kept
+        ("c a t s  a r e", "cats  are"),  # two blanks end a run
+        ("c a t s\na r e", "cats\nare"),
+        ("g o o d d a y", "good day"),
+        ("g.o.o.d.d.a.y", "good.day"),  # a separator that stays is as it was
+        ("(c a t s) 'd o g s' \"b i r d s\"", "(cats) 'dogs' \"birds\""),
+        ("t h 1 n g s", "th1ngs"),  # looked up as "things"; the 1 is fold_leet/1's business
+        ("d 0 g s $ t o p", "d0gs $top"),
+        ("w o m b a t s", "womb ats"),  # not in the vocabulary
+        ("u g l y d o g g o s", "ugly doggos"),  # neither, but in two pieces
+        ("q q q q q q", "qqqqqq"),  # no word: one all the same
+        ("c a t-o-x", "cat-o-x"),  # what two runs share is the first one's
+        ("x a b-c-a-t", "x ab-cat"),  # ... unless it stays a word
+    ],
+)
+def test_join_spelled(text: str, expected: str) -> None:
+    assert normalize(text, JOIN) == expected
+
+
+SENTENCES = """
+I like cats
+the weather is nice today
+she went to the market to buy some bread
+we will meet at the station at noon
+please close the door when you leave
+he is a very good friend of mine
+my brother plays the guitar every evening
+they walked along the river until dark
+can you help me with my homework
+this is the best coffee in town
+I do not want to go there again
+the children are playing in the garden
+nobody knows where the keys are
+that was a really boring movie
+what time does the train arrive
+there is no milk left in the fridge
+open the window and let some air in
+her sister works in a hospital
+stop talking and listen to me
+the old man sat on a bench in the park
+I am so tired of this
+a cup of tea would be lovely
+football is more popular than cricket here
+these tomatoes taste wonderful
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("separator", [" ", ".", "-", "_"])
+def test_spelled_sentences_come_back(separator: str) -> None:
+    for sentence in SENTENCES:
+        spelled = separator.join(sentence.replace(" ", ""))
+        assert normalize(spelled, JOIN) == sentence.replace(" ", separator)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "J. R. R. Tolkien",
+        "e.g. this, i.e. that, 5 p.m.",
+        "a + b + c, x - y - z",
+        "a, b, c",
+        "a b",  # too short
+        "version 1.2.3, 10 4 1 5",
+        "1 0 1 a b c",  # not more letters than others
+        "2 a 2 b 2 c",  # 2 looks like no letter
+        "x-ray, plan-b, t-shirt",
+        "it's a",
+        "it's s a",
+        "caf\xe9 a \xe9 b c",
+        "\xe9a b c\xe9",
+        "a\x01 b \x01c",
+        "a\tb\tc",
+        "a|b|c|dog, dog+a+b+c",
+        "https://example.com/about/a/b?x=1",
+        "first.last@example.com",
+    ],
+)
+def test_not_spelled(text: str) -> None:
+    assert normalize(text, JOIN) == text
+
+
+def test_joining_what_is_no_word() -> None:
+    """Known and harmless: docs/text.md names them."""
+    assert normalize("A B C, f(a,b,c)", JOIN) == "ABC, f(abc)"
+    assert normalize("https://example.com/a/b/c", JOIN) == "https://example.com/abc"
+
+
+def test_long_runs() -> None:
+    """The cheapest cut is that of the whole run, however long it is."""
+    for count in (1, 10, 100, 3000):
+        assert normalize(" ".join("thegarden" * count), JOIN) == " ".join(["the garden"] * count)
+    # A word of more than 100 characters would be [UNK]; its letters stay apart.
+    subject = native.Tokenizer(b"[UNK]\n[CLS]\n[SEP]\nba\n##bb", rules=[JOIN])
+    for count, joined in ((49, True), (50, False)):
+        word = b"ba" + b"bb" * count
+        spelled = b" ".join(bytes([letter]) for letter in word)
+        assert subject.normalize(spelled)[0] == (word if joined else spelled)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("w0m3n h3ll0 st0p k1tt3n", "women hello stop kitten"),
+        ("H3LL0 H3ll0 h3LL0", "HELLO Hello heLLo"),
+        ("p@ssw0rd @pple a$$ume $hop ca$h", "password apple assume shop cash"),
+        ("no!se, he|p, s+op", "noise, help, stop"),
+        ("b1rd pa1n he1p", "bird pain help"),  # 1 is an i or an l
+        ("!!st0p!! |st0p|", "!!stop!! |stop|"),  # signs at the ends are none of the word
+        ("br34kf4st-t1m3", "breakfast-time"),
+        ("sn0wb0arders", "snowboarders"),  # not in the vocabulary, but much shorter than before
+        ("undert@k!ngs", "undertakings"),
+        ("mov3 chanc3 3ggs 0nly", "move chance eggs only"),  # one digit that the rest is no word without
+        ("4gr33m3n7", "agreement"),  # mostly signs
+    ],
+)
+def test_fold_leet(text: str, expected: str) -> None:
+    assert normalize(text, LEET) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello! wow!! c++ a+ (b+c) +1 |x|",
+        "bob@home.com, tom@hawk.com, me@mail.org",
+        "@long @home",  # handles
+        "this+that go+home yes|maybe yes|no wow!that ok!fine go!now",
+        "top5 html5 page3 1ike 4pm 50cent",
+        "h1n1 k8s $100 100k 3d 5hrs 1st 4th 10am 1990s",
+        "mp3 ps4 covid19 version10 b12",
+        "a1b0c3 0x41 e0a3 x86 i18n",
+        "COL1A1 TUBA1A CMT4D NF1 ETHE1",  # genes
+        "@SomebodyElse 10secs 7digital",
+        "st0p\xe9 \xe9st0p st0p\x01",  # next to what is not ASCII
+        "w0m2n",  # 2 looks like no letter
+        "a0a0a0a0 q0q",
+        "a0",
+    ],
+)
+def test_not_leet(text: str) -> None:
+    assert normalize(text, LEET) == text
+
+
+def test_disguises_work_together() -> None:
+    assert normalize("a n 1 c 3 d @ y") == "a nice day"
+    assert normalize("\uff53 t \u24de p, st\uff10p") == "stop, stop"
+    assert normalize("s\u200bt0p") == "stop"
+
+
+def test_ill_formed_bytes_stay_apart() -> None:
+    subject = NORMALIZERS[ALL]
+    assert subject.normalize(b"\xffs t o p\xff")[0].decode() == "\ufffds t o p\ufffd"
+    assert subject.normalize(b"\xff s t o p \xffst0p")[0].decode() == "\ufffd stop \ufffdst0p"
+
+
 def test_rules_work_together() -> None:
     assert normalize("p\u200b\u0430y\u200dp\uff41l") == "paypal"
     assert normalize("\U0001f171\ufe0fest") == "Best"
@@ -150,8 +332,15 @@ def test_offsets_of_pieces() -> None:
     assert begins_ends == [(0, 2), thumb, thumb, thumb, thumb, thumb, thumb, (11, 12), (13, 21), (22, 28)]
 
 
+def test_offsets_of_disguises() -> None:
+    text = b"so d u m b, h3ll0 c a t s d o g s"
+    begins_ends = [(begin, end) for _, begin, end in pieces(NORMALIZERS[ALL], [text])[0]]
+    assert begins_ends == [(0, 2), (3, 10), (10, 11), (12, 17), (18, 25), (26, 33)]
+    assert NORMALIZERS[ALL].normalize(b"x h 3 y")[1].tolist() == [0, 1, 2, 4, 6, 7]
+
+
 @settings(max_examples=EXAMPLES, deadline=None)
-@given(text=tricky_text, rules=st.sampled_from(sorted(NORMALIZERS)))
+@given(text=any_text, rules=st.sampled_from(sorted(NORMALIZERS)))
 def test_normalize_is_idempotent(text: str, rules: tuple[str, ...]) -> None:
     once = NORMALIZERS[rules].normalize(text.encode())[0]
     assert NORMALIZERS[rules].normalize(once)[0] == once
@@ -159,7 +348,7 @@ def test_normalize_is_idempotent(text: str, rules: tuple[str, ...]) -> None:
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(
-    data=st.one_of(st.binary(max_size=40), tricky_text.map(str.encode)),
+    data=st.one_of(st.binary(max_size=40), any_text.map(str.encode)),
     rules=st.sampled_from(sorted(NORMALIZERS)),
 )
 def test_normalize_keeps_its_promises(data: bytes, rules: tuple[str, ...]) -> None:
@@ -174,7 +363,7 @@ def test_normalize_keeps_its_promises(data: bytes, rules: tuple[str, ...]) -> No
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(
-    data=st.one_of(st.binary(max_size=40), tricky_text.map(str.encode)),
+    data=st.one_of(st.binary(max_size=40), any_text.map(str.encode)),
     rules=st.sampled_from(sorted(NORMALIZERS)),
 )
 def test_encode_equals_normalize_then_encode(data: bytes, rules: tuple[str, ...]) -> None:
@@ -190,7 +379,7 @@ def test_encode_equals_normalize_then_encode(data: bytes, rules: tuple[str, ...]
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.text(st.characters(max_codepoint=0x7F), max_size=40))
 def test_ascii_is_left_alone(text: str) -> None:
-    assert normalize(text) == text
+    assert normalize(text, *UNICODE_RULES) == text
 
 
 def test_rules_change_what_the_model_reads() -> None:

@@ -81,6 +81,12 @@ HARD_TEXTS: dict[str, Callable[[int], bytes]] = {
     "mixed scripts": lambda size: "a\u0430".encode() * (size // 3),
     "ideographs": lambda size: "\u4e00".encode() * (size // 3),
     "punctuation": lambda size: b"." * size,
+    "letters apart": lambda size: b"a " * (size // 2),
+    "a sentence apart": lambda size: b"t h e g a r d e n " * (size // 18),
+    "digits in words": lambda size: b"a0" * (size // 2),
+    "words with digits": lambda size: b"a0a0 " * (size // 5),
+    "words with signs": lambda size: b"a!!" * (size // 3),
+    "signs": lambda size: b"!" * size,
 }
 
 
@@ -103,14 +109,17 @@ def test_time_is_linear(name: str, rules: list[str]) -> None:
 
 
 # How many times the work reads or copies a byte of the text: encode without rules and with all, normalize
-# with all. With rules: is a rule concerned (1, or 0 if the first character says so), mapping (1), then each
-# rule reads (1, more where it looks ahead) and copies (1).
+# with all. With rules: is a rule concerned (twice 1, and 1 for words that might be leet, or 0 if the first
+# characters say so), mapping (1), then each rule reads (1, more where it looks ahead) and copies (1).
 PASSES = {
-    "one letter": (1, 2, 10),
-    "marks that stay": (3.6, 4.6, 10),
+    "one letter": (1, 3, 14),
+    "marks that stay": (3.6, 5.6, 14),
     "zero-width joiners": (1, 4, 4),
     "one emoji and joiners": (1, 5, 5),
-    "mixed scripts": (1, 9.9, 9.9),
+    "mixed scripts": (1, 12.5, 12.5),
+    "letters apart": (2.7, 21.6, 18.4),
+    "digits in words": (1, 4, 14),
+    "words with digits": (3.7, 6.5, 13.8),
 }
 
 

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "mapped_text.hpp"
 #include "safetyclf/error.hpp"
 #include "unicode_tables.hpp"
 #include "utf8.hpp"
@@ -25,23 +26,6 @@ Character read(const MappedText& text, std::size_t position, StopPoints& stop) {
     const Decoded decoded = decode(begin, text.bytes.data() + text.bytes.size());
     stop.pass(decoded.length);
     return {decoded.code, position, position + decoded.length};
-}
-
-void append(MappedText& out, std::string_view bytes, ByteRange range) {
-    out.bytes.append(bytes);
-    out.ranges.insert(out.ranges.end(), bytes.size(), range);
-}
-
-// Copies in.bytes[begin, end). What a rule leaves as it is goes in one piece, not character by character.
-void copy(const MappedText& in, std::size_t begin, std::size_t end, MappedText& out, StopPoints& stop) {
-    while (begin < end) {
-        const std::size_t size = std::min(end - begin, kStopInterval);
-        stop.pass(size);
-        const auto first = in.ranges.begin() + static_cast<std::ptrdiff_t>(begin);
-        out.bytes.append(in.bytes, begin, size);
-        out.ranges.insert(out.ranges.end(), first, first + static_cast<std::ptrdiff_t>(size));
-        begin += size;
-    }
 }
 
 // The range of the original that in.bytes[begin, end) stands for.
@@ -195,18 +179,34 @@ void fold_confusables(const MappedText& in, MappedText& out, StopPoints& stop) {
 }  // namespace
 
 struct RuleList::NamedRule {
+    // A rule that depends on nothing but the text.
+    template <void (*kApply)(const MappedText&, MappedText&, StopPoints&)>
+    static void plain(const MappedText& in, MappedText& out, const Tools& /*tools*/, StopPoints& stop) {
+        kApply(in, out, stop);
+    }
+    static void join_spelled(const MappedText& in, MappedText& out, const Tools& tools, StopPoints& stop) {
+        tools.disguise.join_spelled(in, out, tools.scratch.pieces, stop);
+    }
+    static void fold_leet(const MappedText& in, MappedText& out, const Tools& tools, StopPoints& stop) {
+        tools.disguise.fold_leet(in, out, stop);
+    }
+
     const char* name;
     Rule apply;
-    std::uint8_t flags;  // it concerns texts with a character that has one of these
-    bool folds;          // ... or one with a compatibility fold
-    bool confusables;    // ... or one that is confusable
+    std::uint8_t flags = 0;    // it concerns texts with a character that has one of these
+    bool folds = false;        // ... or one with a compatibility fold
+    bool confusables = false;  // ... or one that is confusable
+    bool joins = false;        // ... or with letters set apart
+    bool leet = false;         // ... or with signs that stand for letters
 };
 
 const RuleList::NamedRule RuleList::kRules[] = {
-    {"emoji_names/1", name_emoji, tables::kEmojiStart, false, false},
-    {"strip_invisible/1", strip_invisible, tables::kInvisible, false, false},
-    {"fold_compatibility/1", fold_compatibility, 0, true, false},
-    {"fold_confusables/1", fold_confusables, 0, false, true},
+    {.name = "emoji_names/1", .apply = NamedRule::plain<name_emoji>, .flags = tables::kEmojiStart},
+    {.name = "strip_invisible/1", .apply = NamedRule::plain<strip_invisible>, .flags = tables::kInvisible},
+    {.name = "fold_compatibility/1", .apply = NamedRule::plain<fold_compatibility>, .folds = true},
+    {.name = "fold_confusables/1", .apply = NamedRule::plain<fold_confusables>, .confusables = true},
+    {.name = "join_spelled/1", .apply = NamedRule::join_spelled, .joins = true},
+    {.name = "fold_leet/1", .apply = NamedRule::fold_leet, .leet = true},
 };
 
 RuleNames known_rules() {
@@ -215,7 +215,7 @@ RuleNames known_rules() {
     return names;
 }
 
-RuleList::RuleList(const RuleNames& names) {
+RuleList::RuleList(const RuleNames& names, const WordPiece& vocabulary) : disguise_(vocabulary) {
     for (const std::string& name : names) {
         const NamedRule* const rule = std::find_if(
             std::begin(kRules), std::end(kRules), [&](const NamedRule& known) { return name == known.name; });
@@ -228,17 +228,24 @@ RuleList::RuleList(const RuleNames& names) {
         flags_ |= rule->flags;
         folds_ = folds_ || rule->folds;
         confusables_ = confusables_ || rule->confusables;
+        joins_ = joins_ || rule->joins;
+        leet_ = leet_ || rule->leet;
     }
 }
 
 bool RuleList::concerns(std::string_view text, StopPoints& stop) const {
     if (rules_.empty()) return false;
+    return concerns_unicode(text, stop) ||
+           ((joins_ || leet_) && disguise_.concerns(text, {.joins = joins_, .leet = leet_}, stop));
+}
+
+bool RuleList::concerns_unicode(std::string_view text, StopPoints& stop) const {
     const char* const end = text.data() + text.size();
     for (const char* next = text.data(); next < end;) {
         // Counted by stretches, as one step of the inner loop is next to nothing.
         const auto stretch = std::min(kStopInterval, static_cast<std::size_t>(end - next));
         for (const char* const last = next + stretch; next < last;) {
-            // No rule changes plain ASCII; keycap sequences end in a character that has a flag.
+            // None of these rules changes plain ASCII; keycap sequences end in a character that has a flag.
             if ((*next & 0x80) == 0) {
                 ++next;
                 continue;
@@ -271,9 +278,10 @@ const MappedText& RuleList::apply(std::string_view text, RuleScratch& scratch, S
         append(*in, decoded.well_formed ? text.substr(position, decoded.length) : "\xEF\xBF\xBD", range);
         position = end;
     }
+    const Tools tools{disguise_, scratch};
     for (const Rule rule : rules_) {
         clear(*out);
-        rule(*in, *out, stop);
+        rule(*in, *out, tools, stop);
         std::swap(in, out);
     }
     if (in->bytes.size() > std::numeric_limits<std::uint32_t>::max())

@@ -10,14 +10,17 @@
 #include <string_view>
 #include <vector>
 
+#include "disguise.hpp"
 #include "stop_points.hpp"
 #include "tokenizer.hpp"
+#include "wordpiece.hpp"
 
 namespace safetyclf::text {
 
 class RuleList {
 public:
-    explicit RuleList(const RuleNames& names);  // throws Error(model_format) for an unknown or repeated name
+    // Keeps a reference to the vocabulary. Throws Error(model_format) for an unknown or repeated name.
+    RuleList(const RuleNames& names, const WordPiece& vocabulary);
 
     // True if some rule could change `text`. Ill-formed UTF-8 alone is no reason: the BERT normaliser treats
     // it alike.
@@ -28,16 +31,26 @@ public:
     const MappedText& apply(std::string_view text, RuleScratch& scratch, StopPoints& stop) const;
 
 private:
-    using Rule = void (*)(const MappedText& in, MappedText& out, StopPoints& stop);
+    // What the rules work with besides the text. Most need nothing of it.
+    struct Tools {
+        const Disguise& disguise;
+        RuleScratch& scratch;
+    };
+    using Rule = void (*)(const MappedText& in, MappedText& out, const Tools& tools, StopPoints& stop);
 
     struct NamedRule;
     static const NamedRule kRules[];
     friend RuleNames known_rules();
 
+    [[nodiscard]] bool concerns_unicode(std::string_view text, StopPoints& stop) const;
+
+    Disguise disguise_;
     std::vector<Rule> rules_;
     std::uint8_t flags_ = 0;  // tables::RuleFlag that make a text the business of some rule
     bool folds_ = false;
     bool confusables_ = false;
+    bool joins_ = false;
+    bool leet_ = false;
 };
 
 }  // namespace safetyclf::text

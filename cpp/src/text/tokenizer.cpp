@@ -69,7 +69,7 @@ void RaggedBatch::clear() {
 struct Tokenizer::Impl {
     explicit Impl(const TokenizerConfig& config)
         : wordpiece(config.vocabulary),
-          rules(config.rules),
+          rules(config.rules, wordpiece),
           bert(wordpiece, config.lowercase),
           window(config.window_tokens),
           overlap(config.overlap_tokens) {

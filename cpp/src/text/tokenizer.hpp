@@ -48,6 +48,7 @@ struct MappedText {
 struct RuleScratch {
     MappedText first;
     MappedText second;
+    std::vector<std::uint8_t> pieces;  // join_spelled/1: per letter of a run, the piece that starts there
 };
 
 // Windows of all texts, one after the other, no padding. A text of up to window_tokens pieces is one window.

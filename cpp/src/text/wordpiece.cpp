@@ -43,6 +43,11 @@ void check_token(std::string_view token, std::size_t id) {
     }
 }
 
+bool is_plain_word(std::string_view token) {
+    return token.size() > 1 &&
+           std::all_of(token.begin(), token.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+}
+
 void load_halves(std::string_view word, std::uint64_t& low, std::uint64_t& high) {
     // Byte by byte, not memcpy: the halves must not depend on the byte order of the machine.
     low = high = 0;
@@ -146,6 +151,7 @@ WordPiece::WordPiece(std::string_view vocabulary) {
         if (token == "[UNK]") unknown_id_ = id;
         if (token == "[CLS]") start_id_ = id;
         if (token == "[SEP]") end_id_ = id;
+        if (first_word_id_ == 0 && is_plain_word(token)) first_word_id_ = id;
         const bool continues = token.size() > 2 && token.starts_with("##");
         continues_word_.push_back(continues);
         // A longer token can never match; leaving it out also bounds the depth of the trie.
@@ -207,9 +213,7 @@ void WordPiece::split(const char* word, std::size_t size, WordPieces& pieces) co
         std::int32_t token = -1;
         std::size_t token_end = begin;
         for (std::size_t i = begin; i < size; ++i) {
-            const std::uint32_t child = units_[node].base ^ static_cast<std::uint8_t>(word[i]);
-            if (units_[child].parent != node) break;
-            node = child;
+            if (!step(node, word[i])) break;
             if (units_[node].token >= 0) {
                 token = units_[node].token;
                 token_end = i + 1;

@@ -39,6 +39,22 @@ public:
     // cut ([UNK]).
     void split(const char* word, std::size_t size, WordPieces& pieces) const noexcept;
 
+    // The trie, byte by byte. A walk starts at word_root() or, for tokens with "##", at continuation_root();
+    // step() returns false, leaving `node`, where no token goes on like this; token() is the id of the token
+    // that ends at a node, -1 if none does.
+    [[nodiscard]] std::uint32_t word_root() const noexcept { return word_root_; }
+    [[nodiscard]] std::uint32_t continuation_root() const noexcept { return continuation_root_; }
+    [[nodiscard]] bool step(std::uint32_t& node, char byte) const noexcept {
+        const std::uint32_t child = units_[node].base ^ static_cast<std::uint8_t>(byte);
+        if (units_[child].parent != node) return false;
+        node = child;
+        return true;
+    }
+    [[nodiscard]] std::int32_t token(std::uint32_t node) const noexcept { return units_[node].token; }
+    // The first id of a word of at least two small ASCII letters: in a vocabulary sorted by frequency, as
+    // BERT's are behind their single characters, the most frequent word. 0 if there is none.
+    [[nodiscard]] std::int32_t first_word_id() const noexcept { return first_word_id_; }
+
     [[nodiscard]] std::size_t vocabulary_size() const noexcept { return vocabulary_size_; }
     // Whether the token starts with "##": the word before it goes on.
     [[nodiscard]] bool continues_word(std::int32_t id) const noexcept {
@@ -77,6 +93,7 @@ private:
     int short_shift_ = 63;
     std::size_t vocabulary_size_ = 0;
     std::vector<bool> continues_word_;
+    std::int32_t first_word_id_ = 0;
     std::int32_t unknown_id_ = -1;
     std::int32_t start_id_ = -1;
     std::int32_t end_id_ = -1;

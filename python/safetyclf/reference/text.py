@@ -6,7 +6,8 @@ canonical decomposition of Unicode 9, lower case of Unicode 17. Python 3.10 to 3
 are therefore equal for characters that have the same properties in all these versions, among them all of
 Latin-1, and may differ for characters that are younger than 2015 or whose category changed since.
 
-The normalisation rules of a model file are not repeated here: they are tables more than arithmetic.
+The normalisation rules of a model file are not repeated here: they are tables, and decisions by the
+vocabulary, more than arithmetic.
 """
 
 from __future__ import annotations

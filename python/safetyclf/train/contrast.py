@@ -1,8 +1,9 @@
 """Made-up sentences with labels, in contrast: the same words hostile, denied, reported, or aimed at things.
 
 A classifier that learns from posts alone takes the mention of a group for hate of it, since that is where
-such words occur. Here target, verb and frame vary independently: counterfactual pairs in the sense of Kaushik, Hovy
-and Lipton, "Learning the Difference that Makes a Difference with Counterfactually-Augmented Data", 2020.
+such words occur. Here target, verb and frame vary independently: counterfactual pairs in the sense of
+Kaushik, Hovy and Lipton, "Learning the Difference that Makes a Difference with
+Counterfactually-Augmented Data", 2020.
 """
 
 from __future__ import annotations

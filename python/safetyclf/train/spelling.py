@@ -1,8 +1,9 @@
 """Changes of spelling: what people and filters do to a text without changing what it says.
 
-What the engine's normaliser undoes (zero-width characters, fullwidth and mathematical letters, Cyrillic
-look-alikes) is left out: docs/text.md. Every function takes `strength`, the share of the words it changes at
-most, and returns the text as it is where there is nothing to change.
+What the engine's rules undo wherever it occurs (zero-width characters, fullwidth and mathematical letters,
+Cyrillic look-alikes) is left out: docs/text.md. Letters set apart and digits for letters stay in, since the
+rules undo them only where the vocabulary tells how. Every function takes `strength`, the share of the words
+it changes at most, and returns the text as it is where there is nothing to change.
 """
 
 from __future__ import annotations
