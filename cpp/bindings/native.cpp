@@ -1,15 +1,17 @@
 // The Python binding: conversions and the GIL, no logic. Texts are collected as UTF-8 views while the GIL is
-// held and the str objects kept alive; the whole native call runs without it.
+// held, and the str objects or Arrow arrays are kept alive; the whole native call runs without it.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <chrono>
 #include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "native_arrow.hpp"
 #include "policy/policy.hpp"
 #include "safetyclf/classifier.hpp"
 
@@ -26,8 +28,19 @@ using safetyclf::policy::Policy;
 // Raises the class of that name from safetyclf._errors.
 [[noreturn]] void raise_error(const char* name, const std::string& message) {
     const py::object type = py::module_::import("safetyclf._errors").attr(name);
-    PyErr_SetObject(type.ptr(), py::str(message).ptr());
+    // What an Arrow stream says of its failure need not be UTF-8.
+    const auto text = py::reinterpret_steal<py::object>(
+        PyUnicode_DecodeUTF8(message.data(), static_cast<Py_ssize_t>(message.size()), "replace"));
+    if (text) PyErr_SetObject(type.ptr(), text.ptr());
     throw py::error_already_set();
+}
+
+void restore_error(const char* name, const char* message) {
+    try {
+        raise_error(name, message);
+    } catch (py::error_already_set& set) {
+        set.restore();
+    }
 }
 
 const char* class_of(ErrorCode code) {
@@ -49,19 +62,74 @@ const char* class_of(ErrorCode code) {
     return "InternalError";
 }
 
+// The structure in a PyCapsule of that name, for the consumer to move out.
+template <class T>
+T& in_capsule(PyObject* object, const char* name) {
+    auto* structure =
+        PyCapsule_IsValid(object, name) ? static_cast<T*>(PyCapsule_GetPointer(object, name)) : nullptr;
+    if (structure == nullptr || structure->release == nullptr)
+        raise_error("InvalidInputError", std::string("the texts gave no valid capsule ") + name);
+    return *structure;
+}
+
+// What the object's Arrow PyCapsule interface exports; nothing for an object without.
+std::optional<safetyclf::arrow::Texts> from_arrow(const py::handle& source) {
+    if (PyTuple_Check(source.ptr()) || PyList_Check(source.ptr())) return std::nullopt;
+    try {
+        if (py::hasattr(source, "__arrow_c_array__")) {
+            const py::object pair = source.attr("__arrow_c_array__")();
+            if (!PyTuple_Check(pair.ptr()) || PyTuple_GET_SIZE(pair.ptr()) != 2)
+                raise_error("InvalidInputError", "__arrow_c_array__ of the texts gave no pair of capsules");
+            auto& schema = in_capsule<ArrowSchema>(PyTuple_GET_ITEM(pair.ptr(), 0), "arrow_schema");
+            return std::optional<safetyclf::arrow::Texts>(
+                std::in_place, schema,
+                in_capsule<ArrowArray>(PyTuple_GET_ITEM(pair.ptr(), 1), "arrow_array"));
+        }
+        if (py::hasattr(source, "__arrow_c_stream__")) {
+            const py::object capsule = source.attr("__arrow_c_stream__")();
+            return std::optional<safetyclf::arrow::Texts>(
+                std::in_place, in_capsule<ArrowArrayStream>(capsule.ptr(), "arrow_array_stream"));
+        }
+    } catch (py::error_already_set& e) {
+        if (!e.matches(PyExc_ImportError)) throw;  // a pandas Series where pyarrow is not installed
+    }
+    return std::nullopt;
+}
+
 // Texts of one call. A lone surrogate has no UTF-8 form: its three bytes become those of U+FFFD, so that byte
-// offsets stay, and the text is listed as repaired.
+// offsets stay, and the text is listed as repaired. Texts in Arrow arrays are not copied.
 class Texts {
 public:
-    explicit Texts(const py::handle& sequence)
-        : items_(py::reinterpret_steal<py::tuple>(PySequence_Tuple(sequence.ptr()))) {
+    explicit Texts(const py::handle& source) : arrow_(from_arrow(source)) {
+        if (arrow_) {
+            const py::gil_scoped_release release;
+            arrow_->read();
+            return;
+        }
+        items_ = py::reinterpret_steal<py::tuple>(PySequence_Tuple(source.ptr()));
         if (!items_) throw py::error_already_set();
         views_.reserve(items_.size());
         for (std::size_t i = 0; i < items_.size(); ++i) add(i, PyTuple_GET_ITEM(items_.ptr(), i));
     }
 
-    [[nodiscard]] const std::vector<std::string_view>& views() const { return views_; }
+    [[nodiscard]] const std::vector<std::string_view>& views() const {
+        return arrow_ ? arrow_->views() : views_;
+    }
     [[nodiscard]] const std::vector<std::size_t>& repaired() const { return repaired_; }
+
+    // As Python strings. What is ill-formed becomes U+FFFD, as the engine reads it.
+    [[nodiscard]] py::tuple strings() const {
+        if (!arrow_) return items_;
+        py::tuple out(views().size());
+        for (std::size_t i = 0; i < out.size(); ++i) {
+            const std::string_view text = views()[i];
+            PyObject* item =
+                PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace");
+            if (item == nullptr) throw py::error_already_set();
+            PyTuple_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), item);
+        }
+        return out;
+    }
 
 private:
     void add(std::size_t index, PyObject* item) {
@@ -89,6 +157,7 @@ private:
         repaired_.push_back(index);
     }
 
+    std::optional<safetyclf::arrow::Texts> arrow_;
     // A tuple, not the caller's list: another thread may change a list while the GIL is released.
     py::tuple items_;
     std::vector<std::string_view> views_;
@@ -249,11 +318,9 @@ PYBIND11_MODULE(_native, m) {
         try {
             if (p) std::rethrow_exception(p);
         } catch (const Error& e) {
-            try {
-                raise_error(class_of(e.code()), e.what());
-            } catch (py::error_already_set& set) {
-                set.restore();
-            }
+            restore_error(class_of(e.code()), e.what());
+        } catch (const safetyclf::arrow::InvalidArray& e) {
+            restore_error("InvalidInputError", e.what());
         }
     });
 
@@ -302,4 +369,6 @@ PYBIND11_MODULE(_native, m) {
         .def("normalize", normalize, py::arg("text"));
 
     m.def("build_info", build_info);
+    m.def(
+        "strings", [](const py::object& texts) { return Texts(texts).strings(); }, py::arg("texts"));
 }

@@ -13,7 +13,7 @@ from . import _policy
 from ._errors import InvalidArgumentError, InvalidInputError, ModelFileError
 from ._native import Engine, build_info
 from ._results import Action, Explanation, OffsetUnit, Thresholds, Verdict, merge_words
-from ._texts import as_tuple, problem_of
+from ._texts import Texts, as_tuple, for_engine, problem_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,12 +103,12 @@ class Classifier:
             raise InvalidInputError(f"classify takes one str, not {type(text).__name__}{hint}")
         return self._verdicts([text])[0]
 
-    def classify_batch(self, texts: Iterable[str]) -> list[Verdict]:
+    def classify_batch(self, texts: Texts) -> list[Verdict]:
         """One verdict per text, in order.
 
         Args:
-            texts: list or tuple of str, NumPy object or str array, Arrow string array, or another iterable of
-                str.
+            texts: list or tuple of str, NumPy object or str array, Arrow string array (whatever exports one
+                by the Arrow PyCapsule interface), or another iterable of str.
 
         Raises:
             InvalidInputError: a text is not a str, or `texts` is one str. The message has the text's index,
@@ -127,12 +127,12 @@ class Classifier:
             raise InvalidInputError(f"stream takes an iterable of texts, not {type(texts).__name__}")
         return self._stream(iter(texts), _checked_int("batch_size", batch_size, 1 << 20))
 
-    def scores(self, texts: Iterable[str]) -> npt.NDArray[np.float32]:
+    def scores(self, texts: Texts) -> npt.NDArray[np.float32]:
         """Calibrated probabilities, float32 (n, k), columns in the order of `categories`.
 
-        Arguments and errors as for `classify_batch`.
+        Arguments and errors as for `classify_batch`. Texts in Arrow arrays are read there, without a copy.
         """
-        return self._engine.probabilities(as_tuple(texts, "scores"))[0]
+        return self._engine.probabilities(for_engine(texts, "scores"))[0]
 
     @property
     def categories(self) -> tuple[str, ...]:

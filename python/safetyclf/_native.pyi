@@ -5,6 +5,8 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from ._texts import ArrowArray, ArrowStream
+
 class BuildInfo(TypedDict):
     version: str
     isa: str
@@ -15,6 +17,9 @@ class BuildInfo(TypedDict):
     cuda: bool
 
 def build_info() -> BuildInfo: ...
+
+# the texts of a string array
+def strings(texts: ArrowArray | ArrowStream) -> tuple[str, ...]: ...
 
 class Engine:
     def __init__(self, path: str | bytes, *, threads: int, max_text_bytes: int, isa: str) -> None: ...
@@ -36,7 +41,7 @@ class Engine:
     def depths(self) -> int: ...
     # float32 (n, k), windows uint32 (n), indices of repaired texts
     def probabilities(
-        self, texts: Sequence[str]
+        self, texts: Sequence[str] | ArrowArray | ArrowStream
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32], list[int]]: ...
     def logits(
         self, texts: Sequence[str], depth: int
