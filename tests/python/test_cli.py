@@ -492,7 +492,7 @@ def test_info_prints_what_thresholds_promise(tmp_path: Path, capfd: pytest.Captu
     assert rows["violence/graphic"][2:] == ["-", "-", "never", "-", "-", "-", "-"]
     assert rows["illicit"] == ["none", *"--------"]
     assert "bound: the rule; confidence 95%; on some rows" in lines
-    assert "harassment has no block threshold: too little harassment" in lines
+    assert "no block threshold for harassment: too little harassment" in lines
     assert "illicit has no score: no texts of it" in lines
     assert not any("{" in line for line in lines)
 

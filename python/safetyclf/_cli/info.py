@@ -108,6 +108,7 @@ def _action(category: dict[str, Any], statement: dict[str, Any], action: str) ->
 def _notes(info: dict[str, Any]) -> list[str]:
     """What the table means, once for all categories that say the same, and why something is missing."""
     promises: dict[str, list[str]] = {}
+    absent: dict[tuple[str, str], list[str]] = {}
     gaps = []
     for category in info["categories"]:
         name, statement = category["name"], category["threshold_statement"] or {}
@@ -118,13 +119,19 @@ def _notes(info: dict[str, Any]) -> list[str]:
             confidence = f"; confidence {statement['confidence']:.0%}" if "confidence" in statement else ""
             on = f"; on {statement['set']}" if "set" in statement else ""
             promises.setdefault(f"{statement['rule']}{confidence}{on}", []).append(name)
+        reasons: dict[str, list[str]] = {}
         for action in ("review", "block"):
             reason = statement.get(action, {}).get("never")
             if reason is not None and category[action] is None:
-                gaps.append(f"{name} has no {action} threshold: {reason}")
+                reasons.setdefault(reason, []).append(action)
+        for reason, actions in reasons.items():
+            absent.setdefault((" or ".join(actions), reason), []).append(name)
     said = [
         f"bound: {promise}" + (f" ({', '.join(names)})" if len(promises) > 1 else "")
         for promise, names in promises.items()
+    ]
+    gaps += [
+        f"no {actions} threshold for {', '.join(names)}: {why}" for (actions, why), names in absent.items()
     ]
     notes = [*said, *gaps]
     return ["", *notes] if notes else []
