@@ -218,6 +218,20 @@ py::tuple score(const Classifier& classifier, const py::handle& sequence, int de
                           as_array(std::move(windows), {ssize(n)}), texts.repaired());
 }
 
+py::tuple score_adaptively(const Classifier& classifier, const py::handle& sequence) {
+    const Texts texts(sequence);
+    const std::size_t n = texts.views().size(), classes = classifier.categories().size();
+    std::vector<float> values(n * classes);
+    std::vector<std::uint32_t> windows(n);
+    std::vector<std::uint8_t> depths(n);
+    without_gil([&](const safetyclf::StopCheck& stop) {
+        classifier.adaptive_probabilities(texts.views(), values, windows, depths, stop);
+    });
+    return py::make_tuple(as_array(std::move(values), {ssize(n), ssize(classes)}),
+                          as_array(std::move(windows), {ssize(n)}), texts.repaired(),
+                          as_array(std::move(depths), {ssize(n)}));
+}
+
 std::vector<safetyclf::policy::Thresholds> thresholds_of(const std::vector<float>& review,
                                                          const std::vector<float>& block,
                                                          std::size_t classes) {
@@ -231,14 +245,18 @@ std::vector<safetyclf::policy::Thresholds> thresholds_of(const std::vector<float
 // One tuple (probabilities, flags, action, windows, repaired) per text, in plain Python objects: no NumPy
 // needed.
 py::list verdicts(const Classifier& classifier, const py::handle& sequence, const std::vector<float>& review,
-                  const std::vector<float>& block) {
+                  const std::vector<float>& block, bool adaptive) {
     const Texts texts(sequence);
     const std::size_t n = texts.views().size(), classes = classifier.categories().size();
     const auto thresholds = thresholds_of(review, block, classes);
     std::vector<float> values(n * classes);
     std::vector<std::uint32_t> windows(n);
+    std::vector<std::uint8_t> depths(n);
     without_gil([&](const safetyclf::StopCheck& stop) {
-        classifier.probabilities(texts.views(), values, windows, stop);
+        if (adaptive)
+            classifier.adaptive_probabilities(texts.views(), values, windows, depths, stop);
+        else
+            classifier.probabilities(texts.views(), values, windows, stop);
     });
 
     py::list out(n);
@@ -362,7 +380,9 @@ PYBIND11_MODULE(_native, m) {
                 return score(c, texts, static_cast<int>(depth));
             },
             py::arg("texts"), py::arg("depth"))
-        .def("verdicts", verdicts, py::arg("texts"), py::arg("review"), py::arg("block"))
+        .def("adaptive_probabilities", score_adaptively, py::arg("texts"))
+        .def_property_readonly("exit_floors", &Classifier::exit_floors)
+        .def("verdicts", verdicts, py::arg("texts"), py::arg("review"), py::arg("block"), py::arg("adaptive"))
         .def("pooled", pooled, py::arg("texts"))
         .def("explain", explain, py::arg("text"), py::arg("category"))
         .def("tokenize", tokenize, py::arg("text"))

@@ -3,6 +3,7 @@
 // same id.
 //
 // Fuzzing builds do not compare hashes (cpp/src/model/schema.cpp): nearly every change would end there.
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -98,6 +99,16 @@ void use(const Model& model) {
         std::vector<std::uint8_t> flagged(categories);
         model.policy.calibrate(logits, probabilities);
         (void)model.policy.decide(probabilities, model.policy.thresholds(), flagged);
+    }
+    if (model.exits) {
+        const auto& exits = *model.exits;
+        require(std::has_single_bit(exits.pairs) && exits.lexicon_scale > 0.0f);
+        read_all(exits.lexicon, a.vocabulary + exits.pairs, std::int8_t{-128});
+        read_floats(exits.weight, a.layers * hidden);
+        for (const auto* terms : {exits.bias, exits.lexical, exits.highest, exits.threshold})
+            read_floats(terms, a.layers);
+        for (const auto* lines : {exits.slope, exits.shift}) read_floats(lines, a.layers * categories);
+        for (const auto* floors : {exits.floor_logit, exits.floor}) read_floats(floors, categories);
     }
     safetyclf::text::RaggedBatch batch;
     const std::string_view text = "abc [CLS] b";

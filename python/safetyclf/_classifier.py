@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
 
 from . import _policy
 from ._errors import InvalidArgumentError, InvalidInputError, ModelFileError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _BUNDLED: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "models", "default.safetensors")
 _ACTIONS: Final[tuple[Action, Action, Action]] = ("allow", "review", "block")
 _MAX_THREADS: Final = 1024
+Effort: TypeAlias = Literal["full", "adaptive"]
 _LARGEST_TEXT: Final = 1 << 30
 
 
@@ -39,7 +40,7 @@ class Classifier:
         policy: _policy.Policy | None = None,
         device: Literal["cpu", "auto"] = "cpu",
         threads: int | None = None,
-        effort: Literal["full"] = "full",
+        effort: Effort = "full",
         max_text_bytes: int = 1 << 20,
         isa: str | None = None,
     ) -> None:
@@ -53,19 +54,23 @@ class Classifier:
             device: "cpu" or "auto", which is the CPU in this build.
             threads: threads that work on one call, 1 to 1024; 1 works in the calling thread alone. None takes
                 SAFETYCLF_THREADS, or else as many as this process may use.
-            effort: "full" runs every layer of the model.
+            effort: "full" runs every layer of the model; "adaptive" lets a text leave before the last one
+                where the rules of the model file are sure enough that nothing will be flagged
+                (docs/adaptive-depth.md).
             max_text_bytes: longer texts are refused, counted in UTF-8 bytes; 1 to 2**30.
             isa: instruction set by its name in `build_info()["supported_isas"]`; None takes SAFETYCLF_ISA, or
                 else the best.
 
         Raises:
             ModelFileError: the file cannot be read. ModelFormatError: it is not a valid model file.
-            InvalidArgumentError: an option is out of its range, or the file has no calibrated heads.
+            InvalidArgumentError: an option is out of its range, the file has no calibrated heads; or `effort`
+                is "adaptive" and the file has no rules for that, or the policy has a threshold below a floor
+                of theirs.
             PolicyError: the policy does not fit the model.
             UnsupportedIsaError: this CPU or this build lacks the instruction set.
         """
         _check_choice("device", device, ("cpu", "auto"), {"cuda": "this build has no CUDA support"})
-        _check_choice("effort", effort, ("full",), {"adaptive": "this model file has no exit rules"})
+        _check_choice("effort", effort, ("full", "adaptive"), {})
         max_text_bytes = _checked_int("max_text_bytes", max_text_bytes, _LARGEST_TEXT)
         if isa is not None and not isinstance(isa, str):
             raise InvalidArgumentError(f"isa must be a str or None, not {type(isa).__name__}")
@@ -74,6 +79,7 @@ class Classifier:
             "model": None if model is None else _path(model),
             "threads": None if threads is None else _checked_int("threads", threads, _MAX_THREADS),
             "max_text_bytes": max_text_bytes,
+            "effort": effort,
             "isa": isa,
         }
         self._path = self._options["model"] or os.environ.get("SAFETYCLF_MODEL") or _BUNDLED
@@ -88,6 +94,10 @@ class Classifier:
         if not self._engine.thresholds:
             raise InvalidArgumentError(
                 f"{self._path}: this model file has no calibrated heads: nothing to score"
+            )
+        if effort == "adaptive" and not self._engine.exit_floors:
+            raise InvalidArgumentError(
+                f"{self._path}: this model file has no rules for leaving early: effort must be 'full'"
             )
         self._set_thresholds(policy)
 
@@ -127,12 +137,32 @@ class Classifier:
             raise InvalidInputError(f"stream takes an iterable of texts, not {type(texts).__name__}")
         return self._stream(iter(texts), _checked_int("batch_size", batch_size, 1 << 20))
 
-    def scores(self, texts: Texts) -> npt.NDArray[np.float32]:
+    @overload
+    def scores(self, texts: Texts, *, depths: Literal[False] = False) -> npt.NDArray[np.float32]: ...
+    @overload
+    def scores(
+        self, texts: Texts, *, depths: Literal[True]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]: ...
+    def scores(
+        self, texts: Texts, *, depths: bool = False
+    ) -> npt.NDArray[np.float32] | tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         """Calibrated probabilities, float32 (n, k), columns in the order of `categories`.
+
+        With `depths` also uint8 (n): after how many layers each text left; with effort "full" that is always
+        all of them.
 
         Arguments and errors as for `classify_batch`. Texts in Arrow arrays are read there, without a copy.
         """
-        return self._engine.probabilities(for_engine(texts, "scores"))[0]
+        native = for_engine(texts, "scores")
+        if self._adaptive:
+            values, _, _, left = self._engine.adaptive_probabilities(native)
+            return (values, left) if depths else values
+        values = self._engine.probabilities(native)[0]
+        if not depths:
+            return values
+        import numpy
+
+        return values, numpy.full(len(values), self._engine.depths - 1, numpy.uint8)
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -176,6 +206,8 @@ class Classifier:
             "tokenizer": self._section("tokenizer"),
             "categories": [self._category_info(category) for category in self._section("categories")],
             "calibration": self._section("calibration"),
+            "effort": self._options["effort"],
+            "exits": self._section("exits") if self._engine.exit_floors else None,
             "evaluation": self._section("evaluation"),
             "provenance": self._section("provenance"),
             "isa": self._engine.isa,
@@ -198,9 +230,25 @@ class Classifier:
         defaults = dict(zip(self._categories, map(_policy.from_file, self._engine.thresholds), strict=True))
         self._thresholds = _policy.apply(policy, defaults, self.coverage)
         self._review, self._block = _policy.to_native(list(self._thresholds.values()))
+        if self._adaptive:
+            self._check_floors()
+
+    @property
+    def _adaptive(self) -> bool:
+        return bool(self._options["effort"] == "adaptive")
+
+    def _check_floors(self) -> None:
+        for category, floor, review in zip(
+            self._categories, self._engine.exit_floors, self._review, strict=True
+        ):
+            if review < floor:
+                raise InvalidArgumentError(
+                    f"effort='adaptive': the threshold {review:g} of {category!r} is below its floor"
+                    f" {floor:g}, down to which the rules for leaving early hold; use effort='full'"
+                )
 
     def _verdicts(self, texts: Sequence[str]) -> list[Verdict]:
-        results = self._engine.verdicts(texts, self._review, self._block)
+        results = self._engine.verdicts(texts, self._review, self._block, self._adaptive)
         return [
             Verdict(
                 flagged=any(flags),

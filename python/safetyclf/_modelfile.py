@@ -88,6 +88,7 @@ class ModelFile:
 
     `calibration` is the metadata of a calibration without its hash of the weights, which `write` adds:
     `numerics_revision`, `data_sha256`, `n` and what else is worth knowing. None unless `stage` is "complete".
+    `exits` is the statement of what the rules for leaving early promise, None in a file without such rules.
     """
 
     info: ModelInfo
@@ -96,6 +97,7 @@ class ModelFile:
     tensors: Mapping[str, Array]
     categories: tuple[Category, ...] = ()
     calibration: Mapping[str, Any] | None = None
+    exits: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     id: str = ""  # set by `read` and `write`
@@ -138,7 +140,7 @@ class ModelFile:
         }
         tensors["heads.weight"] = np.ascontiguousarray(weight, np.float32)
         tensors["heads.bias"] = np.ascontiguousarray(bias, np.float32)
-        return replace(self, categories=categories, tensors=tensors, calibration=None, id="")
+        return replace(self, categories=categories, tensors=tensors, calibration=None, exits=None, id="")
 
     def with_decision(
         self,
@@ -148,7 +150,7 @@ class ModelFile:
         calibration: Mapping[str, Any],
         categories: tuple[Category, ...] | None = None,
     ) -> ModelFile:
-        """A "complete" file.
+        """A "complete" file, without rules for leaving early.
 
         Args:
             curves: per scored category the knots (logits, probabilities).
@@ -167,7 +169,22 @@ class ModelFile:
         kept = self.categories if categories is None else categories
         if [(c.name, c.coverage) for c in kept] != [(c.name, c.coverage) for c in self.categories]:
             raise InvalidArgumentError("with_decision: category names and coverage must stay as they are")
-        return replace(self, categories=kept, tensors=tensors, calibration=dict(calibration), id="")
+        return replace(
+            self, categories=kept, tensors=tensors, calibration=dict(calibration), exits=None, id=""
+        )
+
+    def with_exits(self, rules: Mapping[str, Array], statement: Mapping[str, Any]) -> ModelFile:
+        """A complete file with rules for leaving early.
+
+        Args:
+            rules: the tensors `exits.*` of docs/model-format.md, without that prefix.
+            statement: what they promise, in JSON types.
+        """
+        tensors = {name: t for name, t in self.tensors.items() if not _is_exit(name)}
+        for name, tensor in rules.items():
+            kind = np.int8 if name == "lexicon" else np.float32
+            tensors[f"exits.{name}"] = np.ascontiguousarray(tensor, kind)
+        return replace(self, tensors=tensors, exits=dict(statement), id="")
 
 
 def vocabulary_tensor(tokens: list[str]) -> npt.NDArray[np.uint8]:
@@ -206,8 +223,12 @@ def weight_scales(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 # Hashes -----------------------------------------------------------------------------------------------------
 
 
+def _is_exit(name: str) -> bool:
+    return name.startswith("exits.")
+
+
 def _is_decision(name: str) -> bool:
-    return name.startswith(("calibration.", "thresholds."))
+    return name.startswith(("calibration.", "thresholds.")) or _is_exit(name)
 
 
 def _sha256(data: bytes | str | memoryview) -> str:
@@ -267,6 +288,8 @@ def _metadata(file: ModelFile) -> dict[str, str]:
     }
     if file.calibration is not None:
         metadata["calibration"] = _dump({**file.calibration, "weights_sha256": weights})
+    if file.exits is not None:
+        metadata["exits"] = _dump(file.exits)
     metadata["metadata_sha256"] = _metadata_sha256(metadata)
     return metadata
 
@@ -463,6 +486,7 @@ def from_bytes(data: bytes, name: str = "model file") -> ModelFile:
             tensors=tensors,
             categories=tuple(Category(**c) for c in section("categories")),
             calibration=calibration,
+            exits=section("exits") if "exits" in metadata else None,
             provenance=section("provenance"),
             evaluation=section("evaluation"),
         )
@@ -515,6 +539,14 @@ def expected_shapes(file: ModelFile) -> dict[str, tuple[str, tuple[int, ...]]]:
         shapes["calibration.offsets"] = ("I32", (c + 1,))
         shapes["calibration.logit"] = shapes["calibration.probability"] = ("F32", (-1,))
         shapes["thresholds.review"] = shapes["thresholds.block"] = ("F32", (c,))
+    if file.exits is not None:
+        shapes["exits.lexicon"] = ("I8", (-1,))
+        shapes["exits.lexicon.scale"] = ("F32", (1,))
+        shapes["exits.weight"] = ("F32", (a.layers, a.hidden))
+        for name in ("bias", "lexical", "highest", "threshold"):
+            shapes[f"exits.{name}"] = ("F32", (a.layers,))
+        shapes["exits.slope"] = shapes["exits.shift"] = ("F32", (a.layers, c))
+        shapes["exits.floor_logit"] = shapes["exits.floor"] = ("F32", (c,))
     return shapes
 
 

@@ -47,8 +47,15 @@ class Engine:
         self, texts: Sequence[str], depth: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32], list[int]]: ...
     # per text: probabilities, flags, action (0 allow, 1 review, 2 block), windows, repaired
+    # empty if the model file has no rules for leaving early
+    @property
+    def exit_floors(self) -> list[float]: ...
+    # as `probabilities`, and the depth at which each text left uint8 (n)
+    def adaptive_probabilities(
+        self, texts: Sequence[str] | ArrowArray | ArrowStream
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32], list[int], npt.NDArray[np.uint8]]: ...
     def verdicts(
-        self, texts: Sequence[str], review: Sequence[float], block: Sequence[float]
+        self, texts: Sequence[str], review: Sequence[float], block: Sequence[float], adaptive: bool
     ) -> list[tuple[tuple[float, ...], tuple[bool, ...], int, int, bool]]: ...
     # float32 (windows of all texts, depths, hidden), first window of each text and their total uint32 (n + 1)
     def pooled(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32]]: ...

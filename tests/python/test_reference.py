@@ -242,7 +242,7 @@ def test_engine_decides_alike(expected: Expected) -> None:
     probabilities = np.stack([reference.calibrate(logits) for logits in expected.logits[-1]])
     assert_same_bits(probabilities, subject.probabilities(TEXTS)[0])
     review, block = zip(*subject.thresholds, strict=True)
-    verdicts = subject.verdicts(TEXTS, review, block)
+    verdicts = subject.verdicts(TEXTS, review, block, False)
     for row, (_, flags, action, _, _) in zip(probabilities, verdicts, strict=True):
         flagged, expected_action = reference.decide(row)
         assert flags == tuple(flagged.tolist())

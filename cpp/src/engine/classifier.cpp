@@ -9,6 +9,7 @@
 
 #include "dispatch.hpp"
 #include "engine/encoder.hpp"
+#include "engine/exits.hpp"
 #include "engine/floating_point.hpp"
 #include "engine/runtime.hpp"
 #include "model/model.hpp"
@@ -17,6 +18,7 @@ namespace safetyclf {
 namespace {
 
 using engine::MicroBatch;
+using engine::Pass;
 using engine::Runtime;
 using engine::Session;
 using engine::Unit;
@@ -174,50 +176,76 @@ struct Classifier::Impl {
         }
     }
 
-    // Logits of the windows whose pooled hidden states are in `pooled`.
-    void heads(const float* pooled, std::size_t windows, std::size_t depth, float* logits) const {
-        const std::size_t classes = category_count();
-        model->table->dot_rows(pooled, windows, model->head_weight + depth * classes * hidden(), classes,
-                               hidden(), logits);
-        const float* bias = model->head_bias + depth * classes;
-        for (std::size_t w = 0; w < windows; ++w)
-            for (std::size_t c = 0; c < classes; ++c) logits[w * classes + c] += bias[c];
-    }
-
     void logits(Texts texts, std::size_t depth, std::span<std::uint32_t> windows, const StopCheck& stop,
                 const auto& emit) const {
         const std::size_t classes = category_count();
         for_each_micro_batch(
             texts, stop,
             [classes](Session& s, std::size_t window_count) {
-                s.window_logits.resize(window_count * classes);
+                s.window_values.resize(window_count * classes);
             },
             [&](Session& s, Workspace& ws, std::span<const std::int32_t> ids,
                 std::span<const std::uint32_t> offsets, std::size_t slot) {
-                encode(*model, ids, offsets, depth, ws);
-                heads(ws.pooled, offsets.size() - 1, depth, s.window_logits.data() + slot * classes);
+                Pass pass(*model, ids, offsets, ws);
+                while (pass.depth() < depth) pass.run_layer();
+                pass.pool(ws.pooled, hidden());
+                float* const to = s.window_values.data() + slot * classes;
+                engine::head_logits(*model, ws.pooled, pass.windows(), depth, to);
+                for (std::size_t i = 0; i < pass.windows() * classes; ++i) require_finite(to[i]);
             },
             [&](Session& s, std::size_t first) {
-                const float* row = s.window_logits.data();
-                s.text_logits.resize(classes);
-                for (std::size_t u = 0; u < s.used_units; ++u) {
-                    const Unit& unit = s.units[u];
-                    for (std::size_t t = 0; t < unit.count; ++t) {
-                        const std::uint32_t count =
-                            unit.batch.text_offsets[t + 1] - unit.batch.text_offsets[t];
-                        std::fill(s.text_logits.begin(), s.text_logits.end(),
-                                  -std::numeric_limits<float>::infinity());
-                        for (std::uint32_t w = 0; w < count; ++w, row += classes)
-                            for (std::size_t c = 0; c < classes; ++c) {
-                                require_finite(row[c]);
-                                s.text_logits[c] = std::max(s.text_logits[c], row[c]);
-                            }
-                        const std::size_t text = first + unit.first + t;
-                        if (!windows.empty()) windows[text] = count;
-                        emit(text, s.text_logits);
-                    }
-                }
+                for_each_text(s, first, windows,
+                              [&](std::size_t text, std::size_t, std::size_t) { emit(text, s.text_values); });
             });
+    }
+
+    // As `logits`, but emits probabilities, which may be those of windows that left early, and the largest
+    // depth.
+    void adaptive(Texts texts, std::span<std::uint32_t> windows, const StopCheck& stop,
+                  const auto& emit) const {
+        const std::size_t classes = category_count();
+        for_each_micro_batch(
+            texts, stop,
+            [classes](Session& s, std::size_t window_count) {
+                s.window_values.resize(window_count * classes);
+                s.window_depths.resize(window_count);
+            },
+            [&](Session& s, Workspace& ws, std::span<const std::int32_t> ids,
+                std::span<const std::uint32_t> offsets, std::size_t slot) {
+                engine::score_adaptively(*model, ids, offsets, ws, s.window_values.data() + slot * classes,
+                                         s.window_depths.data() + slot);
+            },
+            [&](Session& s, std::size_t first) {
+                for_each_text(s, first, windows, [&](std::size_t text, std::size_t slot, std::size_t count) {
+                    const auto depth = s.window_depths.begin() + static_cast<std::ptrdiff_t>(slot);
+                    emit(text, s.text_values,
+                         *std::max_element(depth, depth + static_cast<std::ptrdiff_t>(count)));
+                });
+            });
+    }
+
+    // For each text of a chunk: s.text_values becomes the maximum of its windows' rows in s.window_values,
+    // then emit(text, its first window's number in the chunk, number of windows).
+    void for_each_text(Session& s, std::size_t first, std::span<std::uint32_t> windows,
+                       const auto& emit) const {
+        const std::size_t classes = category_count();
+        std::size_t slot = 0;
+        s.text_values.resize(classes);
+        for (std::size_t u = 0; u < s.used_units; ++u) {
+            const Unit& unit = s.units[u];
+            for (std::size_t t = 0; t < unit.count; ++t) {
+                const std::uint32_t count = unit.batch.text_offsets[t + 1] - unit.batch.text_offsets[t];
+                const float* row = s.window_values.data() + slot * classes;
+                s.text_values.assign(row, row + classes);
+                for (std::uint32_t w = 1; w < count; ++w)
+                    for (std::size_t c = 0; c < classes; ++c)
+                        s.text_values[c] = std::max(s.text_values[c], row[w * classes + c]);
+                const std::size_t text = first + unit.first + t;
+                if (!windows.empty()) windows[text] = count;
+                emit(text, slot, count);
+                slot += count;
+            }
+        }
     }
 };
 
@@ -278,6 +306,30 @@ void Classifier::logits(Texts texts, std::size_t depth, std::span<float> logits,
     });
 }
 
+bool Classifier::has_exits() const {
+    return impl_->model->exits.has_value();
+}
+
+std::vector<float> Classifier::exit_floors() const {
+    const std::size_t classes = has_exits() ? impl_->category_count() : 0;
+    const float* const floors = has_exits() ? impl_->model->exits->floor : nullptr;
+    return {floors, floors + classes};
+}
+
+void Classifier::adaptive_probabilities(Texts texts, std::span<float> probabilities,
+                                        std::span<std::uint32_t> windows, std::span<std::uint8_t> depths,
+                                        const StopCheck& stop) const {
+    if (!has_exits())
+        throw Error(ErrorCode::invalid_argument, "this model file has no rules for leaving early");
+    const std::size_t classes = impl_->category_count();
+    impl_->adaptive(texts, windows, stop,
+                    [&](std::size_t text, const std::vector<float>& row, std::uint8_t depth) {
+                        std::copy(row.begin(), row.end(),
+                                  probabilities.begin() + static_cast<std::ptrdiff_t>(text * classes));
+                        depths[text] = depth;
+                    });
+}
+
 void Classifier::probabilities(Texts texts, std::span<float> probabilities, std::span<std::uint32_t> windows,
                                const StopCheck& stop) const {
     const std::size_t classes = impl_->category_count();
@@ -303,7 +355,12 @@ std::vector<float> Classifier::pooled(Texts texts, std::vector<std::uint32_t>& t
         },
         [&](Session&, Workspace& ws, std::span<const std::int32_t> ids,
             std::span<const std::uint32_t> offsets, std::size_t slot) {
-            encode(*impl_->model, ids, offsets, depths() - 1, ws, out.data() + chunk_start + slot * row);
+            Pass pass(*impl_->model, ids, offsets, ws);
+            for (float* to = out.data() + chunk_start + slot * row;; to += impl_->hidden()) {
+                pass.pool(to, row);
+                if (pass.depth() + 1 == depths()) break;
+                pass.run_layer();
+            }
         },
         [&](Session& s, std::size_t) {
             for (std::size_t u = 0; u < s.used_units; ++u) {
@@ -331,7 +388,9 @@ Explanation Classifier::explain(std::string_view text, std::size_t category, con
     const float* weight = model.head_weight + head * hidden;
     const auto ws = impl_->runtime().workspace();
     const auto encode_window = [&](std::size_t w) {
-        encode(model, ids_of(batch, w, 1), offsets_of(batch, w, 1), depth, *ws);
+        Pass pass(model, ids_of(batch, w, 1), offsets_of(batch, w, 1), *ws);
+        while (pass.depth() < depth) pass.run_layer();
+        pass.pool(ws->pooled, hidden);
     };
 
     Explanation out{-std::numeric_limits<float>::infinity(), model.head_bias[head], 0, {}};

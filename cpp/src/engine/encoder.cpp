@@ -2,19 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace safetyclf::engine {
 namespace {
 
 using kernels::KernelTable;
-
-struct Batch {
-    std::size_t tokens;
-    std::span<const std::uint32_t> row_offsets;
-    [[nodiscard]] std::size_t windows() const { return row_offsets.size() - 1; }
-    [[nodiscard]] std::size_t begin(std::size_t w) const { return row_offsets[w] - row_offsets[0]; }
-    [[nodiscard]] std::size_t length(std::size_t w) const { return row_offsets[w + 1] - row_offsets[w]; }
-};
 
 // The token-wise parts of a layer run block of rows by block of rows, so that a block's accumulators stay in
 // cache between the GEMM that writes them and the row operation that reads them.
@@ -36,13 +29,13 @@ void project_qkv(const model::Architecture& shape, const model::Layer& layer, co
     });
 }
 
-void attend(const model::Architecture& shape, const KernelTable& table, const Batch& batch, Workspace& ws) {
+void attend(const model::Architecture& shape, const KernelTable& table, std::size_t windows, Workspace& ws) {
     const std::size_t hidden = shape.hidden;
     const std::size_t head_size = shape.head_size();
     // Softmax works in powers of two: log2(e) / sqrt(head size), both factors rounded to float.
     const float logit_scale = 1.44269504f / std::sqrt(static_cast<float>(head_size));
-    for (std::size_t w = 0; w < batch.windows(); ++w) {
-        const std::size_t first = batch.begin(w);
+    for (std::size_t w = 0; w < windows; ++w) {
+        const std::size_t first = ws.begins[w];
         for (std::size_t h = 0; h < shape.heads; ++h) {
             const kernels::AttentionHead head = {
                 .q = ws.q + first * hidden + h * head_size,
@@ -51,7 +44,7 @@ void attend(const model::Architecture& shape, const KernelTable& table, const Ba
                 .k_scale = ws.k_scale + first * shape.heads + h,
                 .v = ws.mixed + first * hidden + h * head_size,
                 .out = ws.mixed + first * hidden + h * head_size,
-                .length = batch.length(w),
+                .length = ws.begins[w + 1] - first,
                 .head_size = head_size,
                 .stride = hidden,
                 .heads = shape.heads,
@@ -84,34 +77,46 @@ void feed_forward(const model::Architecture& shape, const model::Layer& layer, c
 
 }  // namespace
 
-void encode(const model::Model& model, std::span<const std::int32_t> ids,
-            std::span<const std::uint32_t> row_offsets, std::size_t depth, Workspace& ws,
-            float* every_depth) {
-    const KernelTable& table = *model.table;
-    const model::Architecture& shape = model.architecture;
-    const Batch batch = {ids.size(), row_offsets};
+Pass::Pass(const model::Model& model, std::span<const std::int32_t> ids,
+           std::span<const std::uint32_t> row_offsets, Workspace& ws)
+    : model_(model), ws_(ws), windows_(row_offsets.size() - 1) {
+    for (std::size_t w = 0; w <= windows_; ++w) ws.begins[w] = row_offsets[w] - row_offsets[0];
+    for (std::size_t w = 0; w < windows_; ++w)
+        for (std::uint32_t i = ws.begins[w]; i < ws.begins[w + 1]; ++i) ws.position[i] = i - ws.begins[w];
+    model.table->embed(ids.data(), ws.position, ids.size(), model.words, model.word_scale, model.positions,
+                       &model.embedding_norm, model.architecture.hidden, ws.x);
+}
 
-    const auto pool = [&](std::size_t layer) {
-        for (std::size_t w = 0; w < batch.windows(); ++w) {
-            float* to = every_depth == nullptr ? ws.pooled + w * shape.hidden
-                                               : every_depth + (w * (depth + 1) + layer) * shape.hidden;
-            table.mean_rows(ws.x + batch.begin(w) * shape.hidden, batch.length(w), shape.hidden, to);
-        }
-    };
+void Pass::run_layer() {
+    const KernelTable& table = *model_.table;
+    const model::Architecture& shape = model_.architecture;
+    const model::Layer& layer = model_.layers[depth_++];
+    const std::size_t tokens = ws_.begins[windows_];
+    project_qkv(shape, layer, table, tokens, ws_);
+    attend(shape, table, windows_, ws_);
+    feed_forward(shape, layer, table, tokens, ws_);
+}
 
-    for (std::size_t w = 0; w < batch.windows(); ++w)
-        for (std::size_t i = 0; i < batch.length(w); ++i)
-            ws.position[batch.begin(w) + i] = static_cast<std::uint32_t>(i);
-    table.embed(ids.data(), ws.position, batch.tokens, model.words, model.word_scale, model.positions,
-                &model.embedding_norm, shape.hidden, ws.x);
-    if (every_depth != nullptr) pool(0);
-    for (std::size_t layer = 0; layer < depth; ++layer) {
-        project_qkv(shape, model.layers[layer], table, batch.tokens, ws);
-        attend(shape, table, batch, ws);
-        feed_forward(shape, model.layers[layer], table, batch.tokens, ws);
-        if (every_depth != nullptr) pool(layer + 1);
+void Pass::pool(float* to, std::size_t stride) const {
+    const std::size_t hidden = model_.architecture.hidden;
+    for (std::size_t w = 0; w < windows_; ++w)
+        model_.table->mean_rows(ws_.x + ws_.begins[w] * hidden, ws_.begins[w + 1] - ws_.begins[w], hidden,
+                                to + w * stride);
+}
+
+void Pass::keep(std::span<const std::uint32_t> windows) {
+    const std::size_t hidden = model_.architecture.hidden;
+    std::uint32_t end = 0;
+    for (std::size_t i = 0; i < windows.size(); ++i) {
+        const std::uint32_t begin = ws_.begins[windows[i]];
+        const std::uint32_t length = ws_.begins[windows[i] + 1] - begin;
+        if (begin != end)
+            std::memmove(ws_.x + end * hidden, ws_.x + begin * hidden, length * hidden * sizeof(float));
+        ws_.begins[i] = end;
+        end += length;
     }
-    if (every_depth == nullptr) pool(depth);
+    ws_.begins[windows.size()] = end;
+    windows_ = windows.size();
 }
 
 }  // namespace safetyclf::engine

@@ -34,8 +34,9 @@ struct Session {
     std::vector<Unit> units;
     std::size_t used_units = 0;
     std::vector<MicroBatch> micro_batches;
-    std::vector<float> window_logits;
-    std::vector<float> text_logits;
+    std::vector<float> window_values;  // logits or probabilities
+    std::vector<std::uint8_t> window_depths;
+    std::vector<float> text_values;
 };
 
 class Runtime {

@@ -28,6 +28,7 @@ Workspace::Workspace(const model::Model& model) {
     const std::size_t padded = round_up(rows, kernels::kRowTile) + kernels::kRowTile;
     const std::size_t block = round_up(table.row_block, kernels::kRowTile) + kernels::kRowTile;
     const std::size_t widest = std::max(3 * hidden, intermediate);
+    const std::size_t windows = rows / 2 + 1;  // the shortest window is [CLS] [SEP]
 
     // Two rounds over the same list: the first finds the size, the second hands out addresses.
     std::byte* base = nullptr;
@@ -51,8 +52,13 @@ Workspace::Workspace(const model::Model& model) {
         take(row, intermediate);
         take(position, padded);
         take(scratch, table.attention_scratch(window, model.architecture.head_size()));
-        // The shortest window is [CLS] [SEP].
-        take(pooled, (rows / 2 + 1) * hidden);
+        take(begins, windows + 1);
+        take(pooled, windows * hidden);
+        take(logits, windows * model.categories.size());
+        take(exit_scores, windows);
+        take(lexical, windows);
+        take(going_on, windows);
+        take(number, windows);
         attention = scratch;
         bytes = used;
         if (round == 0) {

@@ -34,7 +34,13 @@ public:
     float* row;               // [intermediate]
     std::uint32_t* position;  // [rows]
     void* attention;
-    float* pooled;  // [windows, hidden]: one row per window of a micro-batch
+    std::uint32_t* begins;    // [windows + 1] where each window's rows begin
+    float* pooled;            // [windows, hidden]: one row per window of a micro-batch
+    float* logits;            // [windows, categories]
+    float* exit_scores;       // [windows]
+    float* lexical;           // [windows]
+    std::uint32_t* going_on;  // [windows] numbers of windows
+    std::uint32_t* number;    // [windows] of each window in the micro-batch as it came
     std::size_t bytes;
 
 private:

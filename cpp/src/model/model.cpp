@@ -61,11 +61,11 @@ public:
         if (tokenizer->vocabulary_size() != architecture.vocabulary) {
             throw Error(ErrorCode::internal, "the tokenizer counts other tokens than the vocabulary has");
         }
-        take_tensors(container, schema.stage);
+        take_tensors(container, schema);
     }
 
 private:
-    void take_tensors(const Container& container, Stage stage) {
+    void take_tensors(const Container& container, const Schema& schema) {
         const std::vector<LinearSpec> specs = linear_specs(architecture);
         std::size_t total = 0;
         for (const auto& [name, tensor] : container.tensors) {
@@ -89,10 +89,27 @@ private:
                               .attention_norm = norm(container, prefix + "attention_norm"),
                               .ffn_norm = norm(container, prefix + "ffn_norm")});
         }
-        if (stage == Stage::encoder) return;
+        if (schema.stage == Stage::encoder) return;
         head_weight = floats(container, "heads.weight");
         head_bias = floats(container, "heads.bias");
-        if (stage == Stage::complete) policy = read_policy(container);
+        if (schema.stage == Stage::complete) policy = read_policy(container);
+        if (schema.exits) exits = read_exits(container);
+    }
+
+    Exits read_exits(const Container& container) {
+        const std::span<const std::byte> lexicon = tensor(container, "exits.lexicon").bytes;
+        return {.lexicon = reinterpret_cast<const std::int8_t*>(lexicon.data()),
+                .pairs = lexicon.size() - architecture.vocabulary,
+                .lexicon_scale = *floats(container, "exits.lexicon.scale"),
+                .weight = floats(container, "exits.weight"),
+                .bias = floats(container, "exits.bias"),
+                .lexical = floats(container, "exits.lexical"),
+                .highest = floats(container, "exits.highest"),
+                .threshold = floats(container, "exits.threshold"),
+                .slope = floats(container, "exits.slope"),
+                .shift = floats(container, "exits.shift"),
+                .floor_logit = floats(container, "exits.floor_logit"),
+                .floor = floats(container, "exits.floor")};
     }
 
     static const Tensor& tensor(const Container& container, std::string_view name) {

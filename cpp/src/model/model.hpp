@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,6 +34,22 @@ struct Layer {
 struct Category {
     std::string name;
     std::string coverage;  // "trained", "weak" or "derived"
+};
+
+// Rules by which a window leaves before the last layer (docs/adaptive-depth.md), one for each depth below it.
+struct Exits {
+    const std::int8_t* lexicon;  // [vocabulary + pairs] weights of tokens, then of hashed pairs of neighbours
+    std::size_t pairs;           // a power of two
+    float lexicon_scale;
+    const float* weight;       // [layers, hidden] of the pooled hidden state
+    const float* bias;         // [layers]
+    const float* lexical;      // [layers] factor of the lexicon's sum
+    const float* highest;      // [layers] factor of the largest logit above its floor
+    const float* threshold;    // [layers] a score below it leaves
+    const float* slope;        // [layers, categories] logit at the last depth = slope * logit here + shift
+    const float* shift;        // [layers, categories]
+    const float* floor_logit;  // [categories] logit at the last depth that means `floor`
+    const float* floor;        // [categories] probability that a window that leaves is said to stay below
 };
 
 class Model {
@@ -61,6 +78,7 @@ public:
     const float* head_bias = nullptr;    // [layers + 1, categories]
 
     policy::Policy policy;  // calibration curves and thresholds
+    std::optional<Exits> exits;
     std::unique_ptr<const text::Tokenizer> tokenizer;
 
 protected:

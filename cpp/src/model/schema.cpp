@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <initializer_list>
+#include <limits>
 #include <optional>
 #include <set>
 
@@ -225,8 +226,12 @@ void read_categories(const Container& container, Schema& schema) {
 // Tensors
 // --------------------------------------------------------------------------------------------------------------------
 
+bool is_exit(std::string_view name) {
+    return name.starts_with("exits.");
+}
+
 bool is_decision(std::string_view name) {
-    return name.starts_with("calibration.") || name.starts_with("thresholds.");
+    return name.starts_with("calibration.") || name.starts_with("thresholds.") || is_exit(name);
 }
 
 struct Expected {
@@ -279,6 +284,17 @@ ExpectedTensors expected_tensors(const Container& container, const Schema& schem
         f32("calibration.probability", {knots});
         f32("thresholds.review", {categories});
         f32("thresholds.block", {categories});
+    }
+    if (schema.exits) {
+        all["exits.lexicon"] = {DType::i8, {free_size("exits.lexicon")}};
+        f32("exits.lexicon.scale", {1});
+        f32("exits.weight", {a.layers, a.hidden});
+        for (const char* const name : {"bias", "lexical", "highest", "threshold"})
+            f32(std::string("exits.") + name, {a.layers});
+        f32("exits.slope", {a.layers, categories});
+        f32("exits.shift", {a.layers, categories});
+        f32("exits.floor_logit", {categories});
+        f32("exits.floor", {categories});
     }
     return all;
 }
@@ -412,6 +428,28 @@ void check_values(const Container& container) {
     }
 }
 
+void check_exits(const Container& container, const Schema& schema) {
+    const json::Value statement = metadata_json(container, "exits");
+    (void)Fields(statement, "exits");  // free: what the rules promise
+    const auto values = [&](std::string_view name) { return container.tensors.find(name)->second.bytes; };
+    const std::size_t lexicon = values("exits.lexicon").size();
+    if (lexicon <= schema.architecture.vocabulary ||
+        !std::has_single_bit(lexicon - schema.architecture.vocabulary)) {
+        fail("tensor \"exits.lexicon\" does not hold the vocabulary and a power of two of pairs");
+    }
+    const auto in_range = [&](std::string_view name, float low, float high, const char* what) {
+        const std::span<const std::byte> bytes = values(name);
+        for (std::size_t i = 0; i < bytes.size() / 4; ++i) {
+            const float value = std::bit_cast<float>(bits_at(bytes, i));
+            if (!(value >= low && value <= high)) fail("tensor " + quoted(name) + " holds a value " + what);
+        }
+    };
+    in_range("exits.slope", 0.0f, 1e6f, "outside [0, 1e6]");
+    in_range("exits.shift", -1e6f, 1e6f, "outside [-1e6, 1e6]");
+    in_range("exits.floor_logit", -1e6f, 1e6f, "outside [-1e6, 1e6]");
+    in_range("exits.floor", std::numeric_limits<float>::min(), 2.0f, "outside (0, 2]");
+}
+
 void read_vocabulary(const Container& container, Schema& schema) {
     const std::span<const std::byte> bytes = container.tensors.find("tokenizer.vocabulary")->second.bytes;
     std::string& vocabulary = schema.tokenizer.vocabulary;
@@ -461,10 +499,14 @@ Schema check_schema(const Container& container) {
     const bool decides = std::any_of(container.tensors.begin(), container.tensors.end(),
                                      [](const auto& entry) { return is_decision(entry.first); });
     schema.stage = schema.scored.empty() ? Stage::encoder : decides ? Stage::complete : Stage::heads;
+    schema.exits = schema.stage == Stage::complete &&
+                   std::any_of(container.tensors.begin(), container.tensors.end(),
+                               [](const auto& entry) { return is_exit(entry.first); });
     check_tensors(container, schema);
     check_hashes(container);
     check_calibration_tie(container, schema);
     check_values(container);
+    if (schema.exits) check_exits(container, schema);
     read_vocabulary(container, schema);
     return schema;
 }

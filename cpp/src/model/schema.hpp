@@ -19,6 +19,7 @@ struct Schema {
     text::TokenizerConfig tokenizer;  // with the vocabulary
     std::vector<Category> scored;
     Stage stage = Stage::encoder;
+    bool exits = false;  // of a complete file: whether it has rules for leaving early
 };
 
 // Checks metadata, tensor set, dtypes, shapes, hashes and values, in this order. Throws Error(model_format).

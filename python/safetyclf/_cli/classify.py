@@ -63,6 +63,13 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--max-text-bytes", type=int, default=1 << 20, metavar="N", help="refuse longer messages"
     )
+    parser.add_argument(
+        "--effort",
+        choices=("full", "adaptive"),
+        default=os.environ.get("SAFETYCLF_EFFORT") or "full",
+        help="adaptive: texts leave the model early where it is sure that they are harmless "
+        "(SAFETYCLF_EFFORT; default: full)",
+    )
     parser.add_argument("--fail-on-flagged", action="store_true", help="exit code 1 if a message is flagged")
     add_classifier_options(parser)
     parser.set_defaults(run=run)
@@ -77,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         policy=dict(arguments.threshold),
         threads=arguments.threads,
         isa=arguments.isa,
+        effort=arguments.effort,
         max_text_bytes=arguments.max_text_bytes,
     )
     return _Job(arguments, classifier).run()

@@ -130,6 +130,12 @@ def _notes(info: dict[str, Any]) -> list[str]:
         f"bound: {promise}" + (f" ({', '.join(names)})" if len(promises) > 1 else "")
         for promise, names in promises.items()
     ]
+    if info["exits"] and {"rule", "bound", "violations", "texts"} <= info["exits"].keys():
+        exits = info["exits"]
+        said.append(
+            f"effort adaptive: {exits['rule']}; bound {exits['bound']:.3%}, {exits['texts']} texts, "
+            f"{exits['violations']} seen"
+        )
     gaps += [
         f"no {actions} threshold for {', '.join(names)}: {why}" for (actions, why), names in absent.items()
     ]

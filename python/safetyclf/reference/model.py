@@ -123,6 +123,43 @@ class ReferenceModel:
         logits: Floats = dots + self.tensors["heads.bias"][depth]
         return logits
 
+    # Leaving early (docs/adaptive-depth.md) -----------------------------------------------------------------
+
+    def adaptive_probabilities(self, text: str) -> tuple[Floats, int]:
+        """Probabilities float32 [categories] and the depth at which the last window of the text left."""
+        windows = [self._adaptive_window(ids) for ids in self.windows(text)]
+        highest: Floats = np.stack([probabilities for probabilities, _ in windows]).max(axis=0)
+        return highest, max(depth for _, depth in windows)
+
+    def _adaptive_window(self, ids: Sequence[int]) -> tuple[Floats, int]:
+        t = self.tensors
+        lexical = self.lexical_sum(ids)
+        for depth, pooled in enumerate(self.pool(ids)):
+            logits = self.head_logits(pooled[None], depth)[0]
+            if depth == self.architecture.layers:
+                break
+            score = ar.dot_rows(pooled[None], t["exits.weight"][depth : depth + 1])[0, 0]
+            score = score + t["exits.bias"][depth] + t["exits.lexical"][depth] * lexical
+            score = score + t["exits.highest"][depth] * (logits - t["exits.floor_logit"]).max()
+            if score < t["exits.threshold"][depth]:
+                probabilities = self.calibrate(t["exits.slope"][depth] * logits + t["exits.shift"][depth])
+                below = np.nextafter(t["exits.floor"], F32(-1))
+                return np.where(probabilities >= t["exits.floor"], below, probabilities).astype(F32), depth
+        return self.calibrate(logits), self.architecture.layers
+
+    def lexical_sum(self, ids: Sequence[int]) -> np.float32:
+        """Weights of a window's tokens and pairs of neighbours, over the root of the number of tokens."""
+        lexicon = self.tensors["exits.lexicon"]
+        vocabulary = self.architecture.vocabulary
+        tokens = np.asarray(ids, np.int64)
+        pairs = pair_hashes(tokens) & (len(lexicon) - vocabulary - 1)
+        total = int(lexicon[tokens[1:-1]].sum(dtype=np.int64)) + int(
+            lexicon[vocabulary + pairs].sum(dtype=np.int64)
+        )
+        scaled = F32(total) * self.tensors["exits.lexicon.scale"][0]
+        result: np.float32 = scaled / np.sqrt(F32(len(tokens)))
+        return result
+
     def calibrate(self, logits: Floats) -> Floats:
         """Probabilities, float32 [categories]: piecewise linear between the knots, flat outside."""
         offsets = self.tensors["calibration.offsets"]
@@ -146,3 +183,12 @@ class ReferenceModel:
         flagged = probabilities >= self.tensors["thresholds.review"]
         blocked = probabilities >= self.tensors["thresholds.block"]
         return flagged, "block" if blocked.any() else "review" if flagged.any() else "allow"
+
+
+def pair_hashes(tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Hashes in [0, 2**32) of all pairs of neighbours, int64 [tokens - 1]."""
+    mask = 0xFFFFFFFF
+    left = tokens[:-1] * 0x9E3779B1 & mask
+    right = (tokens[1:] * 0x85EBCA77 + 0x61) & mask
+    hashed: npt.NDArray[np.int64] = (left ^ right) ^ (left ^ right) >> 15
+    return hashed

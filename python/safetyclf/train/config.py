@@ -196,6 +196,33 @@ class ThresholdsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExitsConfig:
+    """Rules for leaving early; `rate` 0 makes none.
+
+    Attributes:
+        rate: at most this share of texts may leave although some category would have reached its floor, with
+            `confidence`.
+        floor_rate: floors lie where this share of the harmless selection rows reaches one of them; above
+            `thresholds.hard_review_rate`, so that they lie below the thresholds.
+        texts: training texts for the fit.
+        pairs: size of the lexicon's table of token pairs, a power of two.
+        l2: of the weights of hidden states.
+    """
+
+    rate: float = 0.0
+    confidence: float = 0.95
+    floor_rate: float = 0.08
+    texts: int = 40_000
+    pairs: int = 2**17
+    l2: float = 1e-3
+    lexicon_passes: int = 4
+    lexicon_batch: int = 256
+    lexicon_rate: float = 0.2
+    lexicon_l2: float = 1e-5
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """One training run. `sha256` is that of the TOML file's bytes."""
 
@@ -213,6 +240,7 @@ class TrainingConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     thresholds: ThresholdsConfig = field(default_factory=ThresholdsConfig)
+    exits: ExitsConfig = field(default_factory=ExitsConfig)
     sources: Mapping[str, Source] = field(default_factory=dict)
     sha256: str = ""
 

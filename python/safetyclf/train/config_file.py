@@ -134,6 +134,12 @@ def _check(config: TrainingConfig, name: str) -> None:
         2 <= config.calibration.folds <= config.calibration.min_positives,
         "'calibration.folds' must be at least 2 and at most 'calibration.min_positives'",
     )
+    exits = config.exits
+    require(0 <= exits.rate < 1, "'exits.rate' must be at least 0 and below 1")
+    require(0 < exits.confidence < 1, "'exits.confidence' must be above 0 and below 1")
+    require(0 < exits.floor_rate < 1, "'exits.floor_rate' must be above 0 and below 1")
+    require(exits.texts >= 1000, "'exits.texts' must be at least 1000")
+    require(exits.pairs.bit_count() == 1, "'exits.pairs' must be a power of two")
     require(config.weights.full_rows >= 1, "'weights.full_rows' must be at least 1")
     require(all(config.weight_of_kind(kind) > 0 for kind in KINDS), "'weights': factors must be positive")
     augment = config.augment

@@ -22,8 +22,9 @@ from ..evaluate import Report as EvaluationReport
 from ..evaluate import evaluate_files
 from .config import TrainingConfig
 from .data import CALIBRATION, SELECTION, SPLIT_NAMES, TEST, TRAIN, Dataset, read_dataset
-from .decision import Decision, Scored, decide
+from .decision import Decision, Scale, Scored, decide
 from .evaluation import benign_flagged, evaluate, mean_precision_by_depth
+from .exits import fit_exits
 from .features import compute_features
 from .manifest import write_manifest
 from .provenance import coverage, provenance
@@ -116,6 +117,9 @@ def train(
             replace(c, threshold_statement=decision.statements.get(c.name)) for c in trained.file.categories
         ),
     )
+    if config.exits.rate > 0:
+        report("exits: reading the texts that the rules for leaving early are fitted to")
+        file = _with_exits(run, file, scorer.engine, decision, selection.at(depth))
     evaluation = _evaluation(config, dataset, test, depth, decision)
     about = provenance(config, dataset, trained.about, sample)
     _modelfile.write(output, replace(file, evaluation=evaluation, provenance=about))
@@ -369,6 +373,25 @@ class _Scorer:
             self.progress(f"scoring {SPLIT_NAMES[split]} texts", begin + len(texts), len(rows))
         ordinary = _ordinary(dataset, self.config)[rows]
         return _AllDepths(np.concatenate(parts, axis=1), dataset.labels[rows], ordinary, rows)
+
+
+def _with_exits(
+    run: _Run, file: ModelFile, engine: Engine, decision: Decision, selection: Scored
+) -> ModelFile:
+    config, dataset = run.config, run.dataset
+    scale = Scale.of(selection)
+    highest = np.sort(scale(selection.logits)[selection.harmless()].max(axis=1))
+    floor_score = float(highest[int((1 - config.exits.floor_rate) * len(highest))])
+    rng = np.random.default_rng(config.exits.seed)
+    training = dataset.rows(TRAIN)
+    drawn = np.sort(rng.choice(training, min(config.exits.texts, len(training)), replace=False))
+    texts = {
+        "train": dataset.texts_of(drawn),
+        "selection": dataset.texts_of(dataset.rows(SELECTION)),
+        "calibration": dataset.texts_of(dataset.rows(CALIBRATION)),
+    }
+    rules = fit_exits(config.exits, file, engine, scale, floor_score, decision.curves, texts, run.report)
+    return file.with_exits(rules.tensors, {**rules.statement, "data_sha256": dataset.sha256})
 
 
 def _evaluation(

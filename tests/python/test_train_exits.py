@@ -1,0 +1,118 @@
+"""Fitting the rules for leaving early: what the file states is what the engine does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetyclf import _modelfile
+from safetyclf._modelfile import ModelFile
+from safetyclf._native import Engine
+from tiny_model import TinyModel
+
+pytest.importorskip("scipy")
+
+from safetyclf.reference import ReferenceModel, load
+from safetyclf.train import train
+from safetyclf.train.config import ExitsConfig, TrainingConfig
+from safetyclf.train.data import CALIBRATION, TRAIN, Dataset, read_dataset
+from safetyclf.train.exits import Lexicon, read_windows
+from train_helpers import make_data, run_config
+
+EXITS = ExitsConfig(rate=0.05, texts=1000, pairs=1024)
+
+
+def config() -> TrainingConfig:
+    return replace(run_config(), exits=EXITS)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelFile, Dataset]:
+    root = tmp_path_factory.mktemp("exits")
+    TinyModel().write(root / "encoder.safetensors")
+    make_data(root / "data")
+    file = train(
+        config(),
+        data=root / "data",
+        encoder=root / "encoder.safetensors",
+        output=root / "model.safetensors",
+        cache=root / "cache",
+        threads=1,
+        report=lambda line: None,
+    )
+    return root / "model.safetensors", file, read_dataset(root / "data", config())
+
+
+def engine_of(path: Path) -> Engine:
+    return Engine(str(path), threads=1, max_text_bytes=1 << 20, isa="")
+
+
+def test_statement_counts_what_the_engine_does(trained: tuple[Path, ModelFile, Dataset]) -> None:
+    path, file, dataset = trained
+    assert file.exits is not None
+    texts = dataset.texts_of(dataset.rows(CALIBRATION))
+    engine = engine_of(path)
+    found, _, _, depths = engine.adaptive_probabilities(texts)
+    full = engine.probabilities(texts)[0]
+    floors = np.array(engine.exit_floors)
+    missed = ((full >= floors) & (found < floors)).any(axis=1)
+    assert file.exits["texts"] == len(texts)
+    assert missed.sum() <= file.exits["violations"]
+    assert file.exits["violations"] / len(texts) <= file.exits["bound"] <= EXITS.rate
+    assert (depths == 0).any()  # the rules do something
+    assert file.exits["left_at_depth"][0] >= (depths == 0).sum() > 0
+    assert 0 < file.exits["mean_depth"] < file.architecture.layers
+
+
+def test_floors_lie_below_the_thresholds(trained: tuple[Path, ModelFile, Dataset]) -> None:
+    _, file, _ = trained
+    assert (file.tensors["exits.floor"] <= file.tensors["thresholds.review"]).all()
+
+
+def test_reference_agrees_on_fitted_rules(trained: tuple[Path, ModelFile, Dataset]) -> None:
+    path, _, dataset = trained
+    texts = dataset.texts_of(dataset.rows(CALIBRATION)[:25])
+    found, _, _, depths = engine_of(path).adaptive_probabilities(texts)
+    reference = load(path)
+    for text, row, depth in zip(texts, found, depths, strict=True):
+        expected, expected_depth = reference.adaptive_probabilities(text)
+        assert depth == expected_depth
+        assert row.tobytes() == expected.tobytes()
+
+
+def test_lexicon_tells_words_and_pairs_apart(trained: tuple[Path, ModelFile, Dataset]) -> None:
+    path, file, dataset = trained
+    windows = read_windows(engine_of(path), dataset.texts_of(dataset.rows(TRAIN)[:600]))
+    labels = dataset.labels[dataset.rows(TRAIN)[:600], 0]
+    one_window = np.diff(windows.offsets) == 1
+    ids = [windows.ids[begin] for begin in windows.offsets[:-1][one_window]]
+    target = np.clip(labels[one_window], 0.02, 0.98).astype(np.float64)
+    lexicon = Lexicon(file.architecture.vocabulary, 1024)
+    lexicon.fit(ids, target, EXITS)
+    sums = lexicon.sums(ids)
+    assert sums[target > 0.5].mean() > sums[target < 0.5].mean() + 1
+    again = Lexicon(file.architecture.vocabulary, 1024)
+    again.fit(ids, target, EXITS)
+    assert (again.weights == lexicon.weights).all()
+    scale = {"exits.lexicon": lexicon.weights, "exits.lexicon.scale": np.array([lexicon.scale])}
+    reference = ReferenceModel(replace(file, tensors={**file.tensors, **scale}), lambda text: text)
+    assert [reference.lexical_sum(window.tolist()) for window in ids] == sums.tolist()
+
+
+def test_too_few_rows_make_rules_that_let_nothing_leave(tmp_path: Path) -> None:
+    TinyModel().write(tmp_path / "encoder.safetensors")
+    make_data(tmp_path / "data")
+    file = train(
+        replace(config(), exits=replace(EXITS, rate=0.001)),
+        data=tmp_path / "data",
+        encoder=tmp_path / "encoder.safetensors",
+        output=tmp_path / "model.safetensors",
+        cache=tmp_path / "cache",
+        threads=1,
+        report=lambda line: None,
+    )
+    assert file.exits is not None
+    assert file.exits["left_at_depth"][:-1] == [0, 0]
+    assert _modelfile.read(tmp_path / "model.safetensors").exits == file.exits
