@@ -46,9 +46,10 @@ def bulk(name: str, full: Classifier, fast: Classifier, texts: list[str], rounds
     changed = ((scores >= review) != (full.scores(texts) >= review)).any(axis=1)
     lengths = np.array([len(text) for text in texts])
     print(
-        f"{name}: {len(texts)} texts, {spread(rates)} texts/s, {spread(ratios)} times full depth; mean depth "
-        f"{np.average(depths, weights=lengths):.2f} by characters, {depths.mean():.2f} by texts; left at depth "
-        f"{np.bincount(depths).tolist()}; decisions changed {changed.sum()} ({changed.mean():.3%})"
+        f"{name}: {len(texts)} texts, {spread(rates)} texts/s, {spread(ratios)} times full depth; "
+        f"mean depth {np.average(depths, weights=lengths):.2f} by characters, {depths.mean():.2f} by texts; "
+        f"left at depth {np.bincount(depths).tolist()}; "
+        f"decisions changed {changed.sum()} ({changed.mean():.3%})"
     )
 
 
