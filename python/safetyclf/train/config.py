@@ -211,7 +211,7 @@ class ExitsConfig:
 
     rate: float = 0.0
     confidence: float = 0.95
-    floor_rate: float = 0.08
+    floor_rate: float = 0.05
     texts: int = 40_000
     pairs: int = 2**17
     l2: float = 1e-3
