@@ -223,7 +223,7 @@ py::tuple score_adaptively(const Classifier& classifier, const py::handle& seque
     const std::size_t n = texts.views().size(), classes = classifier.categories().size();
     std::vector<float> values(n * classes);
     std::vector<std::uint32_t> windows(n);
-    std::vector<std::uint8_t> depths(n);
+    std::vector<std::uint16_t> depths(n);
     without_gil([&](const safetyclf::StopCheck& stop) {
         classifier.adaptive_probabilities(texts.views(), values, windows, depths, stop);
     });
@@ -251,7 +251,7 @@ py::list verdicts(const Classifier& classifier, const py::handle& sequence, cons
     const auto thresholds = thresholds_of(review, block, classes);
     std::vector<float> values(n * classes);
     std::vector<std::uint32_t> windows(n);
-    std::vector<std::uint8_t> depths(n);
+    std::vector<std::uint16_t> depths(n);
     without_gil([&](const safetyclf::StopCheck& stop) {
         if (adaptive)
             classifier.adaptive_probabilities(texts.views(), values, windows, depths, stop);

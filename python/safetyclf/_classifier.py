@@ -142,13 +142,13 @@ class Classifier:
     @overload
     def scores(
         self, texts: Texts, *, depths: Literal[True]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]: ...
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16]]: ...
     def scores(
         self, texts: Texts, *, depths: bool = False
-    ) -> npt.NDArray[np.float32] | tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    ) -> npt.NDArray[np.float32] | tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16]]:
         """Calibrated probabilities, float32 (n, k), columns in the order of `categories`.
 
-        With `depths` also uint8 (n): after how many layers each text left; with effort "full" that is always
+        With `depths` also uint16 (n): after how many layers each text left; with effort "full" that is always
         all of them.
 
         Arguments and errors as for `classify_batch`. Texts in Arrow arrays are read there, without a copy.
@@ -162,7 +162,7 @@ class Classifier:
             return values
         import numpy
 
-        return values, numpy.full(len(values), self._engine.depths - 1, numpy.uint8)
+        return values, numpy.full(len(values), self._engine.depths - 1, numpy.uint16)
 
     @property
     def categories(self) -> tuple[str, ...]:

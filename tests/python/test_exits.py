@@ -108,7 +108,7 @@ def test_no_texts(path: Path) -> None:
 def test_classifier(path: Path) -> None:
     fast, full = Classifier(path, effort="adaptive", policy={}), Classifier(path)
     scores, depths = fast.scores(SENTENCES, depths=True)
-    assert depths.dtype == np.uint8
+    assert depths.dtype == np.uint16
     assert scores.tobytes() == fast.scores(SENTENCES).tobytes()
     assert (full.scores(SENTENCES, depths=True)[1] == 3).all()
     for text, row, verdict in zip(SENTENCES, scores, fast.classify_batch(SENTENCES), strict=True):

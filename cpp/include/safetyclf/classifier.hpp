@@ -85,7 +85,7 @@ public:
     // The same where the rules of the model file let windows leave early; depths: [texts], after how many
     // layers the last window of each text left. Needs a model with such rules, else Error(invalid_argument).
     void adaptive_probabilities(std::span<const std::string_view> texts, std::span<float> probabilities,
-                                std::span<std::uint32_t> windows, std::span<std::uint8_t> depths,
+                                std::span<std::uint32_t> windows, std::span<std::uint16_t> depths,
                                 const StopCheck& stop = {}) const;
     [[nodiscard]] bool has_exits() const;
     // [categories]: what a text that leaves early stays below; empty without such rules.

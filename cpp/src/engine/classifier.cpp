@@ -317,13 +317,13 @@ std::vector<float> Classifier::exit_floors() const {
 }
 
 void Classifier::adaptive_probabilities(Texts texts, std::span<float> probabilities,
-                                        std::span<std::uint32_t> windows, std::span<std::uint8_t> depths,
+                                        std::span<std::uint32_t> windows, std::span<std::uint16_t> depths,
                                         const StopCheck& stop) const {
     if (!has_exits())
         throw Error(ErrorCode::invalid_argument, "this model file has no rules for leaving early");
     const std::size_t classes = impl_->category_count();
     impl_->adaptive(texts, windows, stop,
-                    [&](std::size_t text, const std::vector<float>& row, std::uint8_t depth) {
+                    [&](std::size_t text, const std::vector<float>& row, std::uint16_t depth) {
                         std::copy(row.begin(), row.end(),
                                   probabilities.begin() + static_cast<std::ptrdiff_t>(text * classes));
                         depths[text] = depth;

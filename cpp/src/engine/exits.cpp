@@ -64,7 +64,7 @@ void head_logits(const model::Model& model, const float* pooled, std::size_t win
 
 void score_adaptively(const model::Model& model, std::span<const std::int32_t> ids,
                       std::span<const std::uint32_t> row_offsets, Workspace& ws, float* probabilities,
-                      std::uint8_t* depths) {
+                      std::uint16_t* depths) {
     const Exits& exits = *model.exits;
     const std::size_t classes = model.categories.size();
     const std::size_t hidden = model.architecture.hidden;
@@ -83,7 +83,7 @@ void score_adaptively(const model::Model& model, std::span<const std::int32_t> i
         if (depth == layers) {
             for (std::size_t w = 0; w < pass.windows(); ++w) {
                 model.policy.calibrate(row(ws.logits, w), row(probabilities, ws.number[w]));
-                depths[ws.number[w]] = static_cast<std::uint8_t>(depth);
+                depths[ws.number[w]] = static_cast<std::uint16_t>(depth);
             }
             return;
         }
@@ -99,7 +99,7 @@ void score_adaptively(const model::Model& model, std::span<const std::int32_t> i
                                 exits.highest[depth] * highest;
             if (score < exits.threshold[depth]) {  // a score that is not a number stays
                 estimate(model, depth, logits, row(probabilities, ws.number[w]));
-                depths[ws.number[w]] = static_cast<std::uint8_t>(depth);
+                depths[ws.number[w]] = static_cast<std::uint16_t>(depth);
                 continue;
             }
             ws.number[going_on] = ws.number[w];

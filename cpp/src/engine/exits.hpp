@@ -20,6 +20,6 @@ void head_logits(const model::Model& model, const float* pooled, std::size_t win
 // logit is not finite.
 void score_adaptively(const model::Model& model, std::span<const std::int32_t> ids,
                       std::span<const std::uint32_t> row_offsets, Workspace& ws, float* probabilities,
-                      std::uint8_t* depths);
+                      std::uint16_t* depths);
 
 }  // namespace safetyclf::engine

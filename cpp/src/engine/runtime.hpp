@@ -35,7 +35,7 @@ struct Session {
     std::size_t used_units = 0;
     std::vector<MicroBatch> micro_batches;
     std::vector<float> window_values;  // logits or probabilities
-    std::vector<std::uint8_t> window_depths;
+    std::vector<std::uint16_t> window_depths;
     std::vector<float> text_values;
 };
 
