@@ -141,5 +141,14 @@ def test_leaving_early_is_certified(classifier: Classifier) -> None:
         assert fast.classify(text).categories == classifier.classify(text).categories
 
 
+def test_leaving_early_is_the_same_on_every_instruction_set() -> None:
+    texts = ["How do I boil an egg?", "Thanks, see you tomorrow!", "You are an idiot.", "lorem ipsum", "."]
+    found = {
+        tuple(array.tobytes() for array in Classifier(effort="adaptive", isa=isa).scores(texts, depths=True))
+        for isa in safetyclf.build_info()["supported_isas"]
+    }
+    assert len(found) == 1
+
+
 def test_card_stands_beside_the_model() -> None:
     assert (Path(safetyclf.__file__).parent / "models/MODEL_CARD.md").is_file()

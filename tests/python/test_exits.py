@@ -50,12 +50,13 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def engine(path: Path, threads: int = 1) -> Engine:
-    return Engine(str(path), threads=threads, max_text_bytes=1 << 20, isa="")
+def engine(path: Path, threads: int = 1, isa: str = "") -> Engine:
+    return Engine(str(path), threads=threads, max_text_bytes=1 << 20, isa=isa)
 
 
-def test_engine_equals_the_reference(path: Path) -> None:
-    probabilities, _, _, depths = engine(path).adaptive_probabilities(SENTENCES)
+@pytest.mark.parametrize("isa", safetyclf.build_info()["supported_isas"])
+def test_engine_equals_the_reference(path: Path, isa: str) -> None:
+    probabilities, _, _, depths = engine(path, isa=isa).adaptive_probabilities(SENTENCES)
     assert set(depths.tolist()) == {0, 1, 2, 3}  # or else some way is not tested
     reference = load(path)
     for text, row, depth in zip(SENTENCES, probabilities, depths, strict=True):
@@ -195,4 +196,3 @@ def test_metadata_of_rules_must_be_there(tmp_path: Path) -> None:
     path.write_bytes(_modelfile.assemble(file.tensors, metadata))
     with pytest.raises(ModelFormatError, match="exits"):
         engine(path)
-    assert safetyclf.__version__
