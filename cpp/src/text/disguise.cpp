@@ -79,9 +79,8 @@ constexpr std::uint32_t kLetterContinuationCost = 120;
 
 // 16 * log2(value), the curve replaced by its chords.
 constexpr std::uint32_t log2_sixteenths(std::uint32_t value) {
-    const int exponent = std::bit_width(value) - 1;
-    return 16 * static_cast<std::uint32_t>(exponent) +
-           (static_cast<std::uint32_t>(std::uint64_t{value} << 4 >> exponent) & 15);
+    const auto exponent = static_cast<std::uint32_t>(std::bit_width(value)) - 1U;
+    return 16 * exponent + (static_cast<std::uint32_t>(std::uint64_t{value} << 4 >> exponent) & 15);
 }
 
 // --- join_spelled/1 ----------------------------------------------------------------------------------------
