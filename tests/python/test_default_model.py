@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetyclf
 from conftest import BUNDLED
@@ -111,9 +110,9 @@ def test_thresholds_keep_their_promise_on_test_rows() -> None:
     benign = file.evaluation["benign"]
     for action, key in (("review", "flagged"), ("block", "blocked")):
         # The promise is about the rate; the test rows show it within their own 4 standard deviations.
-        # They are harmless texts of all kinds, of which the last promise speaks.
-        rate, n = statement[action]["promises"][-1]["target"], benign["texts"]
-        assert benign[key] <= rate * n + 4 * np.sqrt(rate * n)
+        # They are harmless texts of all kinds, of which the last promise speaks. No slack for chance: the
+        # thresholds were chosen with some.
+        assert benign[key] <= statement[action]["promises"][-1]["target"] * benign["texts"]
 
 
 def test_categories_without_labels_have_no_score(classifier: Classifier) -> None:

@@ -16,7 +16,7 @@ pytest.importorskip("scipy")
 
 from safetyclf.reference import ReferenceModel, load
 from safetyclf.train import train
-from safetyclf.train.config import ExitsConfig, TrainingConfig
+from safetyclf.train.config import ExitsConfig
 from safetyclf.train.data import CALIBRATION, TRAIN, Dataset, read_dataset
 from safetyclf.train.exits import Lexicon, read_windows
 from train_helpers import make_data, run_config
@@ -24,25 +24,25 @@ from train_helpers import make_data, run_config
 EXITS = ExitsConfig(rate=0.05, texts=1000, pairs=1024)
 
 
-def config() -> TrainingConfig:
-    return replace(run_config(), exits=EXITS)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelFile, Dataset]:
-    root = tmp_path_factory.mktemp("exits")
+def trained_in(root: Path, exits: ExitsConfig, lines: list[str]) -> ModelFile:
     TinyModel().write(root / "encoder.safetensors")
     make_data(root / "data")
-    file = train(
-        config(),
+    return train(
+        replace(run_config(), exits=exits),
         data=root / "data",
         encoder=root / "encoder.safetensors",
         output=root / "model.safetensors",
         cache=root / "cache",
         threads=1,
-        report=lambda line: None,
+        report=lines.append,
     )
-    return root / "model.safetensors", file, read_dataset(root / "data", config())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelFile, Dataset]:
+    root = tmp_path_factory.mktemp("exits")
+    file = trained_in(root, EXITS, [])
+    return root / "model.safetensors", file, read_dataset(root / "data", run_config())
 
 
 def engine_of(path: Path) -> Engine:
@@ -102,17 +102,14 @@ def test_lexicon_tells_words_and_pairs_apart(trained: tuple[Path, ModelFile, Dat
 
 
 def test_too_few_rows_make_rules_that_let_nothing_leave(tmp_path: Path) -> None:
-    TinyModel().write(tmp_path / "encoder.safetensors")
-    make_data(tmp_path / "data")
-    file = train(
-        replace(config(), exits=replace(EXITS, rate=0.001)),
-        data=tmp_path / "data",
-        encoder=tmp_path / "encoder.safetensors",
-        output=tmp_path / "model.safetensors",
-        cache=tmp_path / "cache",
-        threads=1,
-        report=lambda line: None,
-    )
+    file = trained_in(tmp_path, replace(EXITS, rate=0.001), [])
     assert file.exits is not None
     assert file.exits["left_at_depth"][:-1] == [0, 0]
     assert _modelfile.read(tmp_path / "model.safetensors").exits == file.exits
+
+
+def test_floors_above_the_thresholds_make_no_rules(tmp_path: Path) -> None:
+    lines: list[str] = []
+    file = trained_in(tmp_path, replace(EXITS, floor_rate=0.001), lines)
+    assert file.exits is None
+    assert any("raise exits.floor_rate" in line for line in lines)

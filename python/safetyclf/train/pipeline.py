@@ -391,6 +391,9 @@ def _with_exits(
         "calibration": dataset.texts_of(dataset.rows(CALIBRATION)),
     }
     rules = fit_exits(config.exits, file, engine, scale, floor_score, decision.curves, texts, run.report)
+    if (rules.tensors["floor"] > decision.review).any():
+        run.report("exits: left out, as a floor is above its threshold: raise exits.floor_rate")
+        return file
     return file.with_exits(rules.tensors, {**rules.statement, "data_sha256": dataset.sha256})
 
 
