@@ -19,7 +19,7 @@ pytest.importorskip("torch")
 
 import torch
 from safetyclf.train import train
-from safetyclf.train.config import AugmentConfig, FinetuneConfig
+from safetyclf.train.config import AugmentConfig, FinetuneConfig, Source
 from safetyclf.train.data import TRAIN, read_dataset
 from safetyclf.train.epochs import Epochs, loss_weights
 from safetyclf.train.finetune import (
@@ -52,7 +52,7 @@ def made_epoch(number: int) -> Epoch:
     ids = [generator.integers(5, 60, generator.integers(3, 30)).astype(np.int64) for _ in range(90)]
     labels = np.stack([[int((row < 20).any()), -1] for row in ids]).astype(np.int8)
     labels[::3, 1] = (np.arange(30) % 2).astype(np.int8)
-    return Epoch(ids, labels)
+    return Epoch(ids, labels, np.arange(90) % 4 == 0)
 
 
 def test_logits_equal_those_of_the_numpy_encoder(encoder: FloatEncoder) -> None:
@@ -82,21 +82,34 @@ def test_a_folder_written_is_read_back_without_its_smoothing(encoder: FloatEncod
 def test_unknown_labels_have_no_gradient_but_that_of_distillation() -> None:
     logits = torch.randn(3, 4, 2, requires_grad=True)
     labels = torch.tensor([[1.0, -1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, -1.0]])
-    loss(logits, labels, torch.ones(2), torch.ones(2), replace(TUNING, distillation_weight=0.0)).backward()
+    ones, smoothing = torch.ones(2), torch.full((4, 1), 0.01)
+    loss(logits, labels, smoothing, ones, ones, replace(TUNING, distillation_weight=0.0)).backward()
     assert ((logits.grad != 0) == (labels != -1)).all()
     logits.grad = None
-    loss(logits, labels, torch.ones(2), torch.ones(2), TUNING).backward()
+    loss(logits, labels, smoothing, ones, ones, TUNING).backward()
     assert (logits.grad[:2, :3] != 0).all()  # the earlier depths learn from the last one
     assert (logits.grad[:, 3] == 0).all()  # a row without any label only fills up a step
     assert ((logits.grad[2] != 0) == (labels != -1)).all()  # which itself learns from labels alone
 
 
 def test_loss_of_positives_is_weighted_and_summed_over_depths() -> None:
-    config = replace(TUNING, label_smoothing=0.0, exit_weight=0.25, distillation_weight=0.0)
+    config = replace(TUNING, exit_weight=0.25, distillation_weight=0.0)
     logits = torch.zeros(3, 1, 2)
     category, positive = torch.tensor([1.0, 0.5]), torch.tensor([4.0, 9.0])
-    value = loss(logits, torch.tensor([[1.0, 0.0]]), category, positive, config)
+    value = loss(logits, torch.tensor([[1.0, 0.0]]), torch.zeros(1, 1), category, positive, config)
     assert float(value) == pytest.approx(np.log(2) * (4 + 0.5) * (1 + 2 * 0.25), rel=1e-6)
+
+
+def test_smoothing_is_a_rows_own() -> None:
+    """Smoothed by s the loss is lowest at a probability of s; else the lower the better."""
+    logits = torch.zeros(1, 2, 1, requires_grad=True)
+    with torch.no_grad():
+        logits[:] = float(np.log(0.01 / 0.99))
+    loss(
+        logits, torch.zeros(2, 1), torch.tensor([[0.01], [0.0]]), torch.ones(1), torch.ones(1), TUNING
+    ).backward()
+    assert logits.grad[0, 0] == pytest.approx(0, abs=1e-6)
+    assert logits.grad[0, 1] == pytest.approx(0.01, rel=1e-4)
 
 
 def test_batches_hold_each_row_once_in_few_shapes() -> None:
@@ -159,6 +172,7 @@ def test_rows_are_drawn_by_the_weights_of_their_sources(encoder: FloatEncoder, t
     make_data(tmp_path / "data")
     config = run_config()
     sources = {name: replace(entry, weight=2.5) for name, entry in config.sources.items()}
+    sources["some"] = Source(kind="domain", licence="MIT", weight=2.5)
     tuning = replace(TUNING, contrast_texts=40, identity_sentences=7, everyday_prompts=5, degenerate_texts=3)
     config = replace(
         config,
@@ -176,6 +190,10 @@ def test_rows_are_drawn_by_the_weights_of_their_sources(encoder: FloatEncoder, t
     harmless = 7 + 5 + 3
     assert len(first.ids) - harmless - 40 == pytest.approx(expected, rel=0.05)
     assert (first.labels[-harmless:] == 0).all()
+    drawn, made = first.certain[: -harmless - 40], first.certain[-harmless - 40 :]
+    domain = dataset.rows(TRAIN)[dataset.source[dataset.rows(TRAIN)] == dataset.sources.index("some")]
+    assert abs(drawn.sum() - row_weights(dataset, config)[domain].sum()) < 1
+    assert made.tolist() == [False] * 40 + [True] * harmless
     harassment = first.labels[-harmless - 40 : -harmless, 0]
     assert {0, 1} <= set(harassment.tolist())
     assert max(len(ids) for ids in first.ids) <= tuning.max_tokens

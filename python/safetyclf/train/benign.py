@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import accumulate
 from random import Random
 
 from .frames import Slots, distinct, fill, sums_of_weights
@@ -70,25 +71,25 @@ _CODE = (
     "import {w}", "let {w} = [{n}, {m}];", "console.log({w})", "0x{n}{m}", "{w}->{w}()", "// TODO {w}",
 )  # fmt: skip
 _WORDS = (
-    "test",
-    "ok",
-    "foo",
-    "bar",
-    "hello",
-    "hi",
-    "yes",
-    "no",
-    "data",
-    "main",
-    "index",
-    "abc",
-    "item",
-    "tmp",
-)
+    "test", "ok", "foo", "bar", "hello", "hi", "yes", "no", "data", "main", "index", "abc", "item", "tmp",
+)  # fmt: skip
+_SMALL_WORDS = (
+    "the", "a", "an", "I", "you", "he", "she", "it", "we", "they", "me", "him", "her", "us", "them", "my",
+    "your", "this", "that", "these", "who", "what", "when", "where", "why", "how", "and", "or", "but", "if",
+    "so", "as", "of", "in", "on", "at", "to", "for", "from", "with", "by", "is", "are", "was", "be", "been",
+    "do", "does", "did", "have", "has", "had", "can", "will", "would", "not", "never", "always", "maybe",
+    "here", "there", "now", "then", "again", "too", "very", "well", "oh", "wow", "hey", "hi", "hello", "bye",
+    "thanks", "please", "sorry", "lol", "ok", "okay", "yes", "no", "yeah", "nope", "hmm", "sure", "nice",
+    "good", "one", "two", "first", "last", "today", "Monday", "morning", "thing", "time", "way", "day",
+    "more", "most",
+)  # fmt: skip
 
 
 def degenerate_texts(seed: int, count: int) -> list[str]:
-    """Distinct texts without content: single signs, runs, mashed keys, numbers, file names, code, emoji."""
+    """Texts without content: white space, single signs, runs, mashed keys, numbers, file names, code, emoji.
+
+    The shortest ones come again and again: there are few of them, and each must be learnt.
+    """
     rng = Random(f"degenerate {seed}")
 
     def letters(alphabet: str, shortest: int, longest: int) -> str:
@@ -107,6 +108,7 @@ def degenerate_texts(seed: int, count: int) -> list[str]:
     small = "abcdefghijklmnopqrstuvwxyz"
     kinds: tuple[Callable[[], str], ...] = (
         lambda: letters(small + small.upper() + "0123456789?!.,-#*", 1, 2),
+        lambda: " ".join(rng.choices(_SMALL_WORDS, k=rng.choice((1, 1, 2, 3)))) + rng.choice(("", "", ".")),
         lambda: rng.choice("?!.,-_=*~#/") * rng.randint(1, 40),
         lambda: letters("?!.,;:-_=*~#/()&%$@", 2, 20),
         lambda: rng.choice((" ", "\n", "\t", "\u00a0")) * rng.randint(0, 12) + rng.choice(("", ".", "-")),
@@ -130,4 +132,5 @@ def degenerate_texts(seed: int, count: int) -> list[str]:
         lambda: " ".join(word() for _ in range(rng.randint(1, 4))),
         lambda: f"{word()}{rng.choice('.@')}{word()}@example.com",
     )  # fmt: skip
-    return list(distinct(lambda: (rng.choice(kinds)(), None), count))
+    weights = list(accumulate([3.0, 4.0, *[1.0] * (len(kinds) - 2)]))
+    return [rng.choices(kinds, cum_weights=weights)[0]() for _ in range(count)]

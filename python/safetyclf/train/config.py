@@ -109,7 +109,9 @@ class FinetuneConfig:
     dropout: float = 0.1
     clip_norm: float = 1.0
     average_decay: float = 0.998  # of the moving average of the parameters, which is what is kept
-    label_smoothing: float = 0.01
+    label_smoothing: float = (
+        0.01  # of rows that somebody judged; domain rows and made harmless texts are certain
+    )
     positive_exponent: float = 0.5
     max_positive_weight: float = 8.0
     derived_weight: float = 0.2  # of the loss of derived categories, which repeat what others say

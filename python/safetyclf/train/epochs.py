@@ -39,6 +39,9 @@ class Epochs:
         self.dataset, self.config, self.engine, self.report = dataset, config, engine, report
         self.rows = dataset.rows(TRAIN)
         self.draws = row_weights(dataset, config)[self.rows]
+        domain = [config.source(name).kind == "domain" for name in dataset.sources]
+        # Nobody judged these texts one by one, so there is no judgement to be wrong.
+        self.certain = np.array(domain, np.bool_)[dataset.source]
         self.augmenter = Augmenter(config.finetune.seed, config.augment)
 
     def __call__(self, number: int) -> Epoch:
@@ -67,7 +70,10 @@ class Epochs:
             f"{len(made) + len(harmless)} texts made"
         )
         ids = [token_ids(self.engine, text, tuning.max_tokens) for text in [*texts, *harmless]]
-        return Epoch(ids, np.concatenate([labels, zeros]))
+        certain = np.concatenate(
+            [self.certain[rows], np.zeros(len(made), np.bool_), np.ones(len(harmless), np.bool_)]
+        )
+        return Epoch(ids, np.concatenate([labels, zeros]), certain)
 
 
 def token_ids(engine: Engine, text: str, max_tokens: int) -> Ids:

@@ -32,10 +32,11 @@ REPORT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass: token ids of n texts and labels int8 [n, C]."""
+    """One pass: token ids of n texts, labels int8 [n, C], and whether they are certain [n]: not smoothed."""
 
     ids: Ids
     labels: Labels
+    certain: npt.NDArray[np.bool_]
 
 
 def padded_length(tokens: int) -> int:
@@ -81,7 +82,12 @@ class LossWeights:
 
 
 def loss(
-    logits: Tensor, labels: Tensor, category: Tensor, positive: Tensor, config: FinetuneConfig
+    logits: Tensor,
+    labels: Tensor,
+    smoothing: Tensor,
+    category: Tensor,
+    positive: Tensor,
+    config: FinetuneConfig,
 ) -> Tensor:
     """Summed over rows and categories: the masked logistic loss of every depth, and self-distillation.
 
@@ -91,6 +97,7 @@ def loss(
     Args:
         logits: float32 [depths, rows, C].
         labels: float32 [rows, C], UNKNOWN where there is none.
+        smoothing: how far labels of a row are moved from 0 and 1 [rows, 1].
         category: factor of each category's loss [C].
         positive: factor of the positives' loss beside it [C].
         config: weights of the terms.
@@ -98,7 +105,7 @@ def loss(
     known = labels != UNKNOWN
     target = labels.clamp(min=0)
     weight = category * torch.where(target > 0, positive, torch.ones_like(positive)) * known
-    smooth = target * (1 - 2 * config.label_smoothing) + config.label_smoothing
+    smooth = target * (1 - 2 * smoothing) + smoothing
     every = functional.binary_cross_entropy_with_logits(
         logits, smooth.expand_as(logits), weight.expand_as(logits), reduction="none"
     ).sum(dim=(1, 2))
@@ -187,10 +194,15 @@ class Finetuner:
         labels = torch.full((size, epoch.labels.shape[1]), float(UNKNOWN))
         labels[: len(rows)] = torch.from_numpy(epoch.labels[rows].astype(np.float32))
         labels = labels.to(self.device)
+        smoothing = torch.zeros((size, 1))
+        smoothing[: len(rows), 0] = torch.from_numpy(
+            np.where(epoch.certain[rows], 0.0, self.config.label_smoothing)
+        )
+        smoothing = smoothing.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.model(ids.to(self.device), lengths.to(self.device))
         # Divided by the mean number of rows of a step: each text counts the same, in long and short batches.
-        value = loss(logits, labels, self.category, self.positive, self.config) / rows_per_step
+        value = loss(logits, labels, smoothing, self.category, self.positive, self.config) / rows_per_step
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)

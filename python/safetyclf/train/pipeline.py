@@ -208,6 +208,7 @@ def _fine_tuned(run: _Run) -> _Trained:
         asdict(config.finetune),
         asdict(config.augment),
         hashlib.sha256(row_weights(dataset, config).tobytes()).hexdigest(),
+        [config.source(name).kind for name in dataset.sources],
         dataset.sha256,
         plain.weights_sha256(),
         weights.category.tolist(),
