@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
+#include <future>
 #include <new>
 
 #include "model/container.hpp"
@@ -53,6 +55,22 @@ public:
     void read(std::span<const std::byte> bytes) {
         Container container = read_container(bytes);
         Schema schema = check_schema(container);
+        // Hashing takes as long as all the rest, so another thread does it, if one can be had. Nobody gets
+        // the model before it agrees; a damaged file is called damaged, whatever else is wrong with it.
+        std::future<void> hashes =
+            std::async(std::launch::async | std::launch::deferred, check_hashes, std::cref(container));
+        try {
+            take(container, schema);
+        } catch (...) {
+            hashes.get();
+            throw;
+        }
+        hashes.get();
+    }
+
+private:
+    void take(Container& container, Schema& schema) {
+        check_content(container, schema);
         architecture = schema.architecture;
         id = schema.name + "-" + schema.version + "+" + container.header_sha256.substr(0, 12);
         metadata_json = std::move(container.metadata_json);
@@ -64,7 +82,6 @@ public:
         take_tensors(container, schema);
     }
 
-private:
     void take_tensors(const Container& container, const Schema& schema) {
         const std::vector<LinearSpec> specs = linear_specs(architecture);
         std::size_t total = 0;

@@ -343,19 +343,6 @@ void check_hash(const Container& container, std::string_view key, const std::str
     }
 }
 
-void check_hashes(const Container& container) {
-    std::string lines = "safetyclf/1 metadata\n";
-    for (const auto& [key, value] : container.metadata) {
-        if (key != "metadata_sha256") lines += key + " " + sha256(value) + "\n";
-    }
-    check_hash(container, "metadata_sha256", lines);
-    check_hash(container, "decision_sha256", "safetyclf/1 decision\n" + tensor_lines(container, true));
-    check_hash(container, "weights_sha256",
-               "safetyclf/1 weights\narchitecture " + sha256(metadata(container, "architecture")) +
-                   "\ntokenizer " + sha256(metadata(container, "tokenizer")) + "\n" +
-                   tensor_lines(container, false));
-}
-
 void check_calibration_tie(const Container& container, const Schema& schema) {
     if (schema.stage != Stage::complete) {
         if (container.metadata.contains("calibration")) {
@@ -383,12 +370,10 @@ void check_calibration_tie(const Container& container, const Schema& schema) {
 // Values
 // ---------------------------------------------------------------------------------------------------------------------
 
-// These loops look at every weight of the file at each load: no branches inside, so that compilers vectorise
-// them.
+// Every weight of the file is looked at in each load: a search that is fast everywhere, and below loops
+// without branches, which compilers vectorise.
 bool has_forbidden_int8(std::span<const std::byte> bytes) {
-    unsigned found = 0;
-    for (const std::byte b : bytes) found |= b == std::byte{0x80} ? 1u : 0u;
-    return found != 0;
+    return !bytes.empty() && std::memchr(bytes.data(), 0x80, bytes.size()) != nullptr;
 }
 
 std::uint32_t bits_at(std::span<const std::byte> bytes, std::size_t i) {
@@ -503,12 +488,27 @@ Schema check_schema(const Container& container) {
                    std::any_of(container.tensors.begin(), container.tensors.end(),
                                [](const auto& entry) { return is_exit(entry.first); });
     check_tensors(container, schema);
-    check_hashes(container);
+    return schema;
+}
+
+void check_hashes(const Container& container) {
+    std::string lines = "safetyclf/1 metadata\n";
+    for (const auto& [key, value] : container.metadata) {
+        if (key != "metadata_sha256") lines += key + " " + sha256(value) + "\n";
+    }
+    check_hash(container, "metadata_sha256", lines);
+    check_hash(container, "decision_sha256", "safetyclf/1 decision\n" + tensor_lines(container, true));
+    check_hash(container, "weights_sha256",
+               "safetyclf/1 weights\narchitecture " + sha256(metadata(container, "architecture")) +
+                   "\ntokenizer " + sha256(metadata(container, "tokenizer")) + "\n" +
+                   tensor_lines(container, false));
+}
+
+void check_content(const Container& container, Schema& schema) {
     check_calibration_tie(container, schema);
     check_values(container);
     if (schema.exits) check_exits(container, schema);
     read_vocabulary(container, schema);
-    return schema;
 }
 
 }  // namespace safetyclf::model

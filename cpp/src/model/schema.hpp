@@ -22,8 +22,10 @@ struct Schema {
     bool exits = false;  // of a complete file: whether it has rules for leaving early
 };
 
-// Checks metadata, tensor set, dtypes, shapes, hashes and values, in this order. Throws Error(model_format).
-[[nodiscard]] Schema check_schema(const Container& container);
+// The checks, in this order; each throws Error(model_format). Hashes may be checked beside the content.
+[[nodiscard]] Schema check_schema(const Container& container);   // metadata, tensor set, dtypes, shapes
+void check_hashes(const Container& container);                   // every byte
+void check_content(const Container& container, Schema& schema);  // values; fills in the vocabulary
 
 // Names and shapes of the linear layers, in the order in which a layer runs them.
 struct LinearSpec {
