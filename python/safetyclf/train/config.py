@@ -206,7 +206,7 @@ class ExitsConfig:
             `confidence`.
         floor_rate: floors lie where this share of the harmless selection rows reaches one of them; above
             `thresholds.hard_review_rate`, so that they lie below the thresholds.
-        texts: training texts for the fit.
+        texts: training texts for the weights of hidden states; the lexicon is fitted to all.
         pairs: size of the lexicon's table of token pairs, a power of two.
         l2: of the weights of hidden states.
     """

@@ -29,6 +29,7 @@ from .thresholds import allowed_hits, upper_bound
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
+BATCH_TEXTS = 2048
 _SHARPNESS = 2.0  # of the target: expit of this times the distance from the floor, in logits
 
 
@@ -37,24 +38,37 @@ class Windows:
     """Windows of some texts through the engine.
 
     Attributes:
-        pooled: float32 [windows, depths, hidden].
+        pooled: float32 [windows of the first texts, depths, hidden].
+        last: float32 [windows, hidden], of the last depth.
         ids: token ids of each window.
         offsets: int64 [texts + 1], the first window of each text.
     """
 
     pooled: Floats
+    last: Floats
     ids: Sequence[npt.NDArray[np.int64]]
     offsets: npt.NDArray[np.int64]
 
 
-def read_windows(engine: Engine, texts: Sequence[str]) -> Windows:
-    """Reads texts through the engine; memory: 4 bytes for each depth and hidden unit of a window."""
-    pooled, offsets = engine.pooled(texts)
-    ids: list[npt.NDArray[np.int64]] = []
-    for text in texts:
-        tokens, _, _, rows = engine.tokenize(text)
-        ids += np.split(np.array(tokens, np.int64), rows[1:-1])
-    return Windows(pooled, ids, offsets.astype(np.int64))
+def read_windows(engine: Engine, texts: Sequence[str], whole: int | None = None) -> Windows:
+    """Reads texts through the engine.
+
+    Only of the first `whole` texts (None: all) the hidden states of each depth are kept, which take 4 bytes
+    for each depth and hidden unit.
+    """
+    pooled, last, ids = [], [], []
+    offsets = [np.zeros(1, np.int64)]
+    whole = len(texts) if whole is None else whole
+    for begin in range(0, len(texts), BATCH_TEXTS):
+        part = texts[begin : begin + BATCH_TEXTS]
+        found, starts = engine.pooled(part)
+        pooled.append(found[: starts[max(0, min(whole - begin, len(part)))]].copy())
+        last.append(found[:, -1].copy())
+        offsets.append(offsets[-1][-1] + starts[1:].astype(np.int64))
+        for text in part:
+            tokens, _, _, rows = engine.tokenize(text)
+            ids += np.split(np.array(tokens, np.int64), rows[1:-1])
+    return Windows(np.concatenate(pooled), np.concatenate(last), ids, np.concatenate(offsets))
 
 
 # --- the lexicon
@@ -137,19 +151,24 @@ def fit_exits(
         scale: where scores of different categories are comparable.
         floor_score: the floor of all categories on this scale, from selection rows.
         curves: of the file.
-        texts: "train" for the lexicon and the weights, "selection" for how they add up, "calibration" for the
-            thresholds.
+        texts: "train" for the lexicon and, the first `config.texts` of them, for the weights; "selection" for
+            how these add up; "calibration" for the thresholds.
         report: gets a line now and then.
     """
     layers = file.architecture.layers
     floor_logit = scale.inverse(floor_score)
-    windows = {name: read_windows(engine, part) for name, part in texts.items()}
+    windows = {
+        name: read_windows(engine, part, config.texts if name == "train" else None)
+        for name, part in texts.items()
+    }
     heads, bias = file.tensors["heads.weight"], file.tensors["heads.bias"]
     logits = {
-        name: [part.pooled[:, depth] @ heads[depth].T + bias[depth] for depth in range(layers + 1)]
+        name: [part.pooled[:, depth] @ heads[depth].T + bias[depth] for depth in range(layers)]
         for name, part in windows.items()
+        if name != "train"
     }
-    above = {name: (z[-1] - floor_logit).max(axis=1).astype(np.float64) for name, z in logits.items()}
+    last = {name: part.last @ heads[-1].T + bias[-1] for name, part in windows.items()}
+    above = {name: (z - floor_logit).max(axis=1).astype(np.float64) for name, z in last.items()}
     target = {name: expit(_SHARPNESS * margin) for name, margin in above.items()}
 
     lexicon = Lexicon(file.architecture.vocabulary, config.pairs)
@@ -172,7 +191,8 @@ def fit_exits(
     }
     scores: dict[str, list[Doubles]] = {"selection": [], "calibration": []}
     for depth in range(layers):
-        weight = _direction(windows["train"].pooled[:, depth], target["train"], config.l2)
+        pooled = windows["train"].pooled[:, depth]
+        weight = _direction(pooled, target["train"][: len(pooled)], config.l2)
 
         def terms(name: str, depth: int = depth, weight: Floats = weight) -> Doubles:
             highest = (logits[name][depth] - floor_logit).max(axis=1)
@@ -188,7 +208,7 @@ def fit_exits(
         rows["bias"].append(constant)
         for name, found in scores.items():
             found.append(terms(name) @ factors + constant)
-        slope, shift = _lines(logits["selection"][depth], logits["selection"][-1])
+        slope, shift = _lines(logits["selection"][depth], last["selection"])
         rows["slope"].append(slope)
         rows["shift"].append(shift)
     tensors |= {name: np.array(values, np.float32) for name, values in rows.items()}

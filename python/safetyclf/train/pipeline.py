@@ -384,10 +384,8 @@ def _with_exits(
     highest = np.sort(scale(selection.logits)[selection.harmless()].max(axis=1))
     floor_score = float(highest[int((1 - config.exits.floor_rate) * len(highest))])
     rng = np.random.default_rng(config.exits.seed)
-    training = dataset.rows(TRAIN)
-    drawn = np.sort(rng.choice(training, min(config.exits.texts, len(training)), replace=False))
     texts = {
-        "train": dataset.texts_of(drawn),
+        "train": dataset.texts_of(rng.permutation(dataset.rows(TRAIN))),
         "selection": dataset.texts_of(dataset.rows(SELECTION)),
         "calibration": dataset.texts_of(dataset.rows(CALIBRATION)),
     }
