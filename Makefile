@@ -1,6 +1,6 @@
 # Names for the scripts in scripts/; each can be run without make as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fast lint fuzz bench wheel audit size check clean
+.PHONY: help setup test fast lint fuzz bench count wheel audit size check clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ fuzz: ## Each libFuzzer target for FUZZ_SECONDS (60)
 
 bench: setup ## Kernels and end to end on this machine (rivals: benchmarks/README.md)
 	@bash scripts/bench.sh
+
+count: setup ## Instructions of fixed work against the committed counts (valgrind)
+	@bash scripts/instructions.sh
 
 wheel: ## A wheel for this machine in dist/
 	@bash scripts/wheel.sh

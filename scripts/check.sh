@@ -38,6 +38,7 @@ step setup env SKBUILD_CMAKE_DEFINE=SAFETYCLF_WERROR=ON bash scripts/setup.sh
 step lint bash scripts/lint.sh
 step size bash scripts/size.sh
 step test bash scripts/test.sh
+step instructions bash scripts/instructions.sh
 step "instruction sets" bash scripts/isas.sh $tests/test_{determinism,golden}.py
 step "python versions" bash scripts/smoke.sh
 step audit bash scripts/audit.sh

@@ -13,9 +13,8 @@ import safetyclf
 from safetyclf import Classifier, InvalidArgumentError, ModelFormatError, _modelfile
 from safetyclf._native import Engine
 from safetyclf.reference import load
-from tiny_model import Numbers, TinyModel
+from tiny_model import TinyModel, random_exits
 
-PAIRS = 64
 SENTENCES = [
     "hello friend", "", "the dog and the cat", "A kind day, is it not?", "we hate the red house",
     "stop it now!", "the weather is nice today and " * 12, "sorry", "they think the game is bad",
@@ -24,29 +23,11 @@ SENTENCES = [
 ]  # fmt: skip
 
 
-def random_rules(file: _modelfile.ModelFile, threshold: float = 0.0) -> Mapping[str, npt.NDArray[Any]]:
-    """Rules by which about half of the windows leave at each depth."""
-    a, c, numbers = file.architecture, len(file.scored), Numbers(7)
-    rules: dict[str, npt.NDArray[Any]] = {
-        "lexicon": numbers.int8("lexicon", (a.vocabulary + PAIRS,)),
-        "lexicon.scale": np.array([0.01], np.float32),
-        "weight": numbers.uniform("weight", (a.layers, a.hidden), -0.3, 0.3),
-        "slope": numbers.uniform("slope", (a.layers, c), 0.5, 1.5),
-        "shift": numbers.uniform("shift", (a.layers, c), -0.5, 0.5),
-        "floor_logit": numbers.uniform("floor_logit", (c,), -0.2, 0.2),
-        "floor": np.full(c, 0.25, np.float32),
-        "threshold": np.full(a.layers, threshold, np.float32),
-    }
-    for name in ("bias", "lexical", "highest"):
-        rules[name] = numbers.uniform(name, (a.layers,), -0.2, 0.8)
-    return rules
-
-
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("exits") / "exits.safetensors"
     file = TinyModel(layers=3).build()
-    _modelfile.write(path, file.with_exits(random_rules(file), {"bound": 0.002}))
+    _modelfile.write(path, file.with_exits(random_exits(file), {"bound": 0.002}))
     return path
 
 
@@ -92,7 +73,7 @@ def test_last_depth_has_the_bits_of_full_effort(path: Path) -> None:
 def test_thresholds_at_the_ends(tmp_path: Path, threshold: float, depth: int) -> None:
     file = TinyModel(layers=3).build()
     path = tmp_path / "file.safetensors"
-    _modelfile.write(path, file.with_exits(random_rules(file, threshold), {}))
+    _modelfile.write(path, file.with_exits(random_exits(file, threshold), {}))
     found, _, _, depths = engine(path).adaptive_probabilities(SENTENCES)
     assert (depths == depth).all()
     if depth == 3:
@@ -150,7 +131,7 @@ def test_files_without_rules(tmp_path: Path) -> None:
 def rewritten(changes: Mapping[str, npt.NDArray[Any] | None]) -> bytes:
     """The file with tensors replaced or, for None, left out; hashes fit, and nothing is checked."""
     file = TinyModel(layers=3).build()
-    file = file.with_exits(random_rules(file), {})
+    file = file.with_exits(random_exits(file), {})
     tensors = dict(file.tensors)
     for name, tensor in changes.items():
         if tensor is None:
@@ -188,7 +169,7 @@ def test_broken_rules_are_refused(
 
 def test_metadata_of_rules_must_be_there(tmp_path: Path) -> None:
     file = TinyModel(layers=3).build()
-    file = file.with_exits(random_rules(file), {})
+    file = file.with_exits(random_exits(file), {})
     metadata = _modelfile._metadata(file)
     del metadata["exits"]
     metadata["metadata_sha256"] = _modelfile._metadata_sha256(metadata)

@@ -158,5 +158,23 @@ class TinyModel:
         }
 
 
+def random_exits(file: ModelFile, threshold: float = 0.0) -> Mapping[str, npt.NDArray[Any]]:
+    """Rules for leaving early by which about half of the windows leave at each depth."""
+    a, c, numbers, pairs = file.architecture, len(file.scored), Numbers(7), 64
+    rules: dict[str, npt.NDArray[Any]] = {
+        "lexicon": numbers.int8("lexicon", (a.vocabulary + pairs,)),
+        "lexicon.scale": np.array([0.01], np.float32),
+        "weight": numbers.uniform("weight", (a.layers, a.hidden), -0.3, 0.3),
+        "slope": numbers.uniform("slope", (a.layers, c), 0.5, 1.5),
+        "shift": numbers.uniform("shift", (a.layers, c), -0.5, 0.5),
+        "floor_logit": numbers.uniform("floor_logit", (c,), -0.2, 0.2),
+        "floor": np.full(c, 0.25, np.float32),
+        "threshold": np.full(a.layers, threshold, np.float32),
+    }
+    for name in ("bias", "lexical", "highest"):
+        rules[name] = numbers.uniform(name, (a.layers,), -0.2, 0.8)
+    return rules
+
+
 if __name__ == "__main__":
     print(TinyModel().write(sys.argv[1]).id)
