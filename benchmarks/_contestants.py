@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import _machine
 import numpy as np
@@ -49,10 +49,12 @@ class Setup:
 
 
 class Safetyclf:
+    effort: Literal["full", "adaptive"] = "full"
+
     def __init__(self, setup: Setup) -> None:
         import safetyclf
 
-        self._classifier = safetyclf.Classifier(setup.model, threads=setup.threads)
+        self._classifier = safetyclf.Classifier(setup.model, threads=setup.threads, effort=self.effort)
 
     def score(self, texts: Sequence[str]) -> Rows:
         scores: Rows = self._classifier.scores(texts)
@@ -68,6 +70,10 @@ class Safetyclf:
             "compiler": build["compiler"],
             "numerics_revision": build["numerics_revision"],
         }
+
+
+class SafetyclfAdaptive(Safetyclf):
+    effort = "adaptive"
 
 
 class Rival:
@@ -239,6 +245,7 @@ class CTranslate2Int8(Rival):
 
 CONTESTANTS: dict[str, Callable[[Setup], Safetyclf | Rival]] = {
     "safetyclf": Safetyclf,
+    "safetyclf-adaptive": SafetyclfAdaptive,
     "openvino-int8": OpenVinoInt8,
     "openvino-int8-bf16": OpenVinoInt8Bf16,
     "openvino-bf16": OpenVinoBf16,

@@ -94,14 +94,14 @@ class Worker:
 def interleave(
     start: Mapping[str, Callable[[], Worker]],
     texts: Sequence[str],
-    request: dict[str, Any],
+    requests: Sequence[dict[str, Any]],
     rounds: int,
-) -> tuple[dict[str, list[Any]], dict[str, dict[str, Any]]]:
-    """Loads every contestant, then asks each for `request` once per round.
+) -> tuple[list[dict[str, list[Any]]], dict[str, dict[str, Any]]]:
+    """Loads every contestant, then in each round puts every request to one contestant after the other.
 
-    Returns the answers and what each contestant says of itself.
+    Returns for each request the answers by contestant, and what each contestant says of itself.
     """
-    answers: dict[str, list[Any]] = {name: [] for name in start}
+    answers: list[dict[str, list[Any]]] = [{name: [] for name in start} for _ in requests]
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for name, make in start.items():
@@ -109,9 +109,10 @@ def interleave(
             workers[name] = stack.enter_context(make())
             workers[name].ask({"do": "load", "texts": list(texts)})
         for number in range(rounds):
-            for name, worker in workers.items():
-                progress(f"round {number + 1} of {rounds}: {name}")
-                answers[name].append(worker.ask(request))
+            for request, rows in zip(requests, answers, strict=True):
+                for name, worker in workers.items():
+                    progress(f"round {number + 1} of {rounds}: {name}")
+                    rows[name].append(worker.ask(request))
         about = {name: worker.ask({"do": "about"}) for name, worker in workers.items()}
     progress("")
     return answers, about

@@ -3,7 +3,7 @@
 First line: the setup. Then any number of
     {"do": "load", "texts": [...]}              scores the texts once, to warm up
     {"do": "bulk"}                              scores all texts once
-    {"do": "latency", "text": ..., "calls": n}  scores one text n times
+    {"do": "latency", "texts": [...], "calls": n}  scores one text at a time, n times, each in its turn
     {"do": "about"}
 """
 
@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,11 @@ def main() -> None:
             case "bulk":
                 return timed(lambda: contestant.score(texts))
             case "latency":
-                one = [request["text"]]
-                for _ in range(WARM_CALLS):
+                turns = cycle([text] for text in request["texts"])
+                for one in islice(turns, max(WARM_CALLS, len(request["texts"]))):
                     contestant.score(one)
                 milliseconds = []
-                for _ in range(request["calls"]):
+                for one in islice(turns, request["calls"]):
                     start = time.perf_counter()
                     contestant.score(one)
                     milliseconds.append((time.perf_counter() - start) * 1e3)

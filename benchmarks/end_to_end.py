@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""safetyclf by itself: throughput and latency for each instruction set, cold start, memory.
+"""safetyclf by itself: throughput and latency for each instruction set, scaling, cold start, memory.
 
-    end_to_end.py [bulk|latency|cold|memory|all] [--texts workload.jsonl] [--model FILE] ...
+    end_to_end.py [bulk|latency|scaling|cold|memory|all] [--texts workload.jsonl] [--model FILE] ...
 
 docs: benchmarks/README.md.
 """
@@ -21,9 +21,9 @@ from typing import Any
 
 import _results
 import corpora
-from _drive import Worker, interleave, latency, throughput
+from _drive import Worker, interleave, latency, ratios, throughput
 
-KINDS = ("bulk", "latency", "cold", "memory")
+KINDS = ("bulk", "latency", "scaling", "cold", "memory")
 SLOW = {"scalar": 100}  # instruction sets that get fewer texts
 LATENCY_CALLS = {20: 80, 120: 50}
 STREAMED = 10_000
@@ -78,7 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", help="model file (default: the one inside the package)")
     parser.add_argument("--texts", type=Path, help="workload file (default: synthetic texts)")
     parser.add_argument("--count", type=int, default=1000, help="number of texts")
-    parser.add_argument("--threads", default="1,2", help="numbers of threads for bulk and latency")
+    parser.add_argument("--threads", default="1,2", help="numbers of threads for bulk, latency and scaling")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--results", type=Path, default=_results.default_path())
     return parser.parse_args()
@@ -101,7 +101,7 @@ def bulk(options: argparse.Namespace, threads: int) -> dict[str, Any]:
         count = min((SLOW[isa] for isa in makers), default=0) if slow else options.count
         texts = corpora.load(options.texts, count)
         tokens = sum(t.tokens for t in texts)
-        answers, about = interleave(makers, [t.text for t in texts], {"do": "bulk"}, options.rounds)
+        (answers,), about = interleave(makers, [t.text for t in texts], [{"do": "bulk"}], options.rounds)
         for isa, rounds in answers.items():
             figures[isa] = {
                 "count": count,
@@ -114,17 +114,41 @@ def bulk(options: argparse.Namespace, threads: int) -> dict[str, Any]:
 
 def batch_of_one(options: argparse.Namespace, threads: int) -> dict[str, Any]:
     pool = corpora.load(options.texts, options.count)
+    texts = [corpora.first_of_length(pool, tokens).text for tokens in LATENCY_CALLS]
+    requests = [
+        {"do": "latency", "texts": [text], "calls": calls}
+        for text, calls in zip(texts, LATENCY_CALLS.values(), strict=True)
+    ]
     figures: dict[str, Any] = {}
-    for tokens, calls in LATENCY_CALLS.items():
-        text = corpora.first_of_length(pool, tokens).text
-        request = {"do": "latency", "text": text, "calls": calls}
-        for slow in (False, True):
-            answers, about = interleave(
-                starters(options, threads, slow=slow), [text], request, options.rounds
-            )
-            for isa, rounds in answers.items():
+    for slow in (False, True):
+        makers = starters(options, threads, slow=slow)
+        answers, about = interleave(makers, texts, requests, options.rounds)
+        for tokens, by_isa in zip(LATENCY_CALLS, answers, strict=True):
+            for isa, rounds in by_isa.items():
                 figures.setdefault(isa, {"about": about[isa]})[f"ms_{tokens}_tokens"] = latency(rounds)
     return {"texts": corpora.name(options.texts), "threads": threads, "isas": figures}
+
+
+def scaling(options: argparse.Namespace, threads: list[int]) -> dict[str, Any]:
+    """Each number of threads against the first, in turn on the same texts."""
+
+    def starter(count: int) -> Callable[[], Worker]:
+        return lambda: Worker("safetyclf", threads=count, model=options.model)
+
+    texts = corpora.load(options.texts, options.count)
+    tokens = sum(t.tokens for t in texts)
+    makers = {str(count): starter(count) for count in threads}
+    (answers,), about = interleave(makers, [t.text for t in texts], [{"do": "bulk"}], options.rounds)
+    figures = {}
+    for count, rounds in answers.items():
+        figures[count] = throughput(rounds, len(texts), tokens, int(count))
+        figures[count]["faster_by"] = ratios(rounds, answers[str(threads[0])])
+    return {
+        "texts": corpora.name(options.texts),
+        "count": len(texts),
+        "about": about[str(threads[0])],
+        "by_threads": figures,
+    }
 
 
 def run_python(*words: str) -> tuple[float, subprocess.CompletedProcess[str]]:
@@ -215,10 +239,13 @@ def main() -> None:
         _results.store(options.results, "end_to_end", key, {"rounds": options.rounds, **entry})
         print(key, json.dumps(entry, indent=1))
 
+    threads = [int(number) for number in options.threads.split(",")]
     for kind, measure in (("bulk", bulk), ("latency", batch_of_one)):
-        for threads in map(int, options.threads.split(",")):
+        for number in threads:
             if kind in kinds:
-                store(f"{kind}, threads {threads}", measure(options, threads))
+                store(f"{kind}, threads {number}", measure(options, number))
+    if "scaling" in kinds:
+        store("scaling", scaling(options, threads))
     if "cold" in kinds:
         store("cold", cold(options))
     if "memory" in kinds:

@@ -7,7 +7,7 @@ tables.py [results/<cpu>.json]
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -44,21 +44,46 @@ def name_of(contestant: str, about: dict[str, Any]) -> str:
     return f"{contestant.partition(':')[0]} {about['version']}{budget}"
 
 
+OURS = ("safetyclf", "safetyclf-adaptive")
+
+
+def contestants_of_ours(entry: dict[str, Any]) -> list[str]:
+    """Those of OURS that ran: entries from before adaptive depth took part have one."""
+    return [name for name in OURS if name in entry["contestants"]]
+
+
+def spread(faster: dict[str, Any], clock: str) -> str:
+    low, high = faster[f"{clock}_range"]
+    return f"{faster[clock]:.2f} ({low:.2f} - {high:.2f})"
+
+
+def against_the_best(entry: dict[str, Any], figure: Callable[[str, dict[str, Any]], float]) -> str:
+    """By how much each of ours beats the rival that comes closest; `figure` reads it from a rival's entry."""
+    parts = []
+    for ours in contestants_of_ours(entry):
+        rivals = {name: figure(ours, f) for name, f in entry["contestants"].items() if name not in OURS}
+        best = min(rivals, key=rivals.__getitem__)
+        parts.append(f"{ours} {rivals[best]:.2f} ({best.partition(':')[0]})")
+    return ", ".join(parts)
+
+
 def rival_bulk(entry: dict[str, Any]) -> str:
     rows = []
+    ours = contestants_of_ours(entry)
     for contestant, f in entry["contestants"].items():
-        faster, about = f["safetyclf_is_faster_by"], f["about"]
-        low, high = faster["wall_range"]
-        cpu_low, cpu_high = faster["cpu_range"]
-        ours = contestant == "safetyclf"
+        about = f["about"]
+        faster = [
+            "" if contestant in OURS else spread(f[f"{name}_is_faster_by"], clock)
+            for name in ours
+            for clock in ("wall", "cpu")
+        ]
         rows.append(
             (
                 name_of(contestant, about),
                 f"{f['texts_per_s']} ({f['texts_per_s_worst']} - {f['texts_per_s_best']})",
                 f["texts_per_s_by_cpu_time"],
                 f["tokens_per_s"],
-                "" if ours else f"{faster['wall']:.2f} ({low:.2f} - {high:.2f})",
-                "" if ours else f"{faster['cpu']:.2f} ({cpu_low:.2f} - {cpu_high:.2f})",
+                *faster,
                 yes_no(about["amx"]),
                 about["peak_rss_mb"],
                 f"{median(r['other'] for r in f['rounds']):.2f}",
@@ -69,15 +94,32 @@ def rival_bulk(entry: dict[str, Any]) -> str:
         "texts/s, median (range)",
         "texts/s by CPU time",
         "tokens/s",
-        "safetyclf is faster by, wall (range)",
-        "by CPU time (range)",
+        *(title for name in ours for title in (f"{name} is faster by, wall (range)", "by CPU time (range)")),
         "AMX",
         "peak MB",
         "other CPU s",
     )
     about = build(entry["contestants"]["safetyclf"]["about"])
     texts = f"{entry['count']} texts, {entry['tokens_cut_at_512']} tokens of {entry['texts']}"
-    return source(entry, about, texts, f"{entry['rounds']} rounds") + "\n" + table(header, rows)
+
+    def best(clock: str) -> str:
+        return against_the_best(entry, lambda name, f: f[f"{name}_is_faster_by"][clock])
+
+    lines = [
+        source(entry, about, texts, f"{entry['rounds']} rounds"),
+        f"Faster than the best rival by, wall: {best('wall')}; by CPU time: {best('cpu')}.\n",
+    ]
+    if "adaptive" in entry:
+        lines.append(adaptive_line(entry["adaptive"]))
+    return "\n".join([*lines, table(header, rows)])
+
+
+def adaptive_line(depth: dict[str, Any]) -> str:
+    return (
+        f"safetyclf-adaptive: model {depth['model']}; on these texts, of which its full depth flags "
+        f"{depth['flagged']}, a mean depth of {depth['mean_depth']} of {len(depth['left_at_depth']) - 1}; "
+        f"{depth['changed']} of {depth['count']} with another decision.\n"
+    )
 
 
 LATENCY_HEADER = ("20 tokens, p50 ms", "p10", "p99", "120 tokens, p50 ms", "p10", "p99")
@@ -90,26 +132,38 @@ def milliseconds(figures: dict[str, Any]) -> tuple[float, ...]:
 
 
 def rival_latency(entry: dict[str, Any]) -> str:
+    ours = contestants_of_ours(entry)
     rows = [
         (
             name_of(contestant, f["about"]),
             *milliseconds(f),
-            "" if contestant == "safetyclf" else f["safetyclf_is_faster_by_20"],
-            "" if contestant == "safetyclf" else f["safetyclf_is_faster_by_120"],
+            *(
+                "" if contestant in OURS else f[f"{name}_is_faster_by_{n}"]
+                for name in ours
+                for n in (20, 120)
+            ),
         )
         for contestant, f in entry["contestants"].items()
     ]
     header = (
         "runtime",
         *LATENCY_HEADER,
-        "safetyclf is faster by, 20 tokens",
-        "120 tokens",
+        *(title for name in ours for title in (f"{name} is faster by, 20 tokens", "120 tokens")),
     )
     about = build(entry["contestants"]["safetyclf"]["about"])
     calls = sum(f["ms_20_tokens"]["calls"] for f in entry["contestants"].values()) // len(
         entry["contestants"]
     )
-    return source(entry, about, f"{calls} calls each at 20 tokens") + "\n" + table(header, rows)
+    lengths = "texts of " + " and ".join(f"{a} to {b}" for a, b in entry["lengths"].values()) + " tokens"
+
+    def best(tokens: int) -> str:
+        return against_the_best(entry, lambda name, f: f[f"{name}_is_faster_by_{tokens}"])
+
+    lines = [
+        source(entry, about, lengths, f"{calls} calls each at 20 tokens"),
+        f"Faster than the best rival by, 20 tokens: {best(20)}; 120 tokens: {best(120)}.\n",
+    ]
+    return "\n".join([*lines, table(header, rows)])
 
 
 def rival_cold(entry: dict[str, Any]) -> str:
@@ -158,6 +212,31 @@ def own_latency(entry: dict[str, Any]) -> str:
     rows = [(isa, *milliseconds(f)) for isa, f in entry["isas"].items()]
     header = ("instruction set", *LATENCY_HEADER)
     return source(entry, *own_source(entry)) + "\n" + table(header, rows)
+
+
+def own_scaling(entry: dict[str, Any]) -> str:
+    rows = [
+        (
+            threads,
+            f"{f['texts_per_s']} ({f['texts_per_s_worst']} - {f['texts_per_s_best']})",
+            spread(f["faster_by"], "wall"),
+            spread(f["faster_by"], "cpu"),
+            f"{median(r['other'] for r in f['rounds']):.2f}",
+        )
+        for threads, f in entry["by_threads"].items()
+    ]
+    first = next(iter(entry["by_threads"]))
+    header = (
+        "threads",
+        "texts/s, median (range)",
+        f"times as fast as {first}, wall (range)",
+        f"CPU seconds of {first} by its own",
+        "other CPU s",
+    )
+    texts = f"{entry['count']} texts of {entry['texts']}"
+    return (
+        source(entry, build(entry["about"]), texts, f"{entry['rounds']} rounds") + "\n" + table(header, rows)
+    )
 
 
 def own_cold(entry: dict[str, Any]) -> str:
@@ -210,6 +289,7 @@ SECTIONS = (
     ("rivals", "cold", "Rivals, cold start", rival_cold),
     ("end_to_end", "bulk", "safetyclf, bulk", own_bulk),
     ("end_to_end", "latency", "safetyclf, one text at a time", own_latency),
+    ("end_to_end", "scaling", "safetyclf, threads", own_scaling),
     ("end_to_end", "cold", "safetyclf, cold start", own_cold),
     ("end_to_end", "memory", "safetyclf, memory", own_memory),
     ("accuracy", "", "Accuracy against fp32", accuracy),
