@@ -75,12 +75,26 @@ __attribute__((target("avx2"))) void peak_avx2() {
     for (int i = 0; i < kPeakIterations; ++i) {
 #pragma GCC unroll 6
         for (__m256i& x : acc) {
-            x = _mm256_add_epi32(x, _mm256_madd_epi16(_mm256_maddubs_epi16(a, _mm256_sign_epi8(w, a)), ones));
+            x = _mm256_add_epi32(x, _mm256_madd_epi16(_mm256_maddubs_epi16(a, _mm256_xor_si256(w, a)), ones));
             // Or the compiler would see that all accumulators get the same product.
             __asm__ volatile("" : "+x"(w));
         }
     }
 #pragma GCC unroll 24
+    for (const __m256i x : acc) sink = sink + _mm256_extract_epi32(x, 0);
+}
+
+__attribute__((target("avx2,avxvnni"))) void peak_avxvnni() {
+    __m256i acc[12];
+#pragma GCC unroll 12
+    for (__m256i& x : acc) x = _mm256_setzero_si256();
+    const __m256i a = _mm256_set1_epi32(sink), w = _mm256_set1_epi32(sink + 1);
+    for (int i = 0; i < kPeakIterations; ++i) {
+        // Written out for the reasons below.
+#pragma GCC unroll 12
+        for (__m256i& x : acc) __asm__ volatile("%{vex%} vpdpbusd %2, %1, %0" : "+x"(x) : "x"(a), "x"(w));
+    }
+#pragma GCC unroll 12
     for (const __m256i x : acc) sink = sink + _mm256_extract_epi32(x, 0);
 }
 
@@ -122,6 +136,7 @@ __attribute__((target("amx-tile,amx-int8"))) void peak_avx512amx() {
 
 Peak peak_of(std::string_view isa) {
     if (isa == "avx2") return {6.0 * 32 * kPeakIterations, peak_avx2};
+    if (isa == "avxvnni") return {12.0 * 32 * kPeakIterations, peak_avxvnni};
     if (isa == "avx512vnni") return {24.0 * 64 * kPeakIterations, peak_avx512vnni};
     if (isa == "avx512amx") return {4.0 * 16 * 16 * 64 * (kPeakIterations / 16), peak_avx512amx};
     return {0, nullptr};

@@ -58,7 +58,7 @@ struct AttentionHead {
 };
 
 struct KernelTable {
-    const char* isa;  // "scalar", "avx2", "avx512vnni", "avx512amx", "neon_dotprod", "neon_i8mm"
+    const char* isa;  // "scalar", "avx2", "avxvnni", "avx512vnni", "avx512amx", "neon_dotprod", "neon_i8mm"
 
     // Activations are stored as signed int8 plus this (0 or 128), whatever suits the instruction set's
     // multiply.

@@ -1,7 +1,10 @@
-// AVX2: vpmaddubsw multiplies unsigned by signed bytes and adds pairs into int16 with saturation. With the
-// signs of the activations moved to the weights, a pair is at most 2 * 128 * 127 = 32512 < 2^15, so nothing
-// saturates: exact. Probabilities go the same way, stored as p - 128; as plain unsigned bytes a pair of them
-// would reach 2 * 255 * 127 and saturate.
+// AVX2: vpmaddubsw multiplies unsigned by signed bytes and adds pairs into int16 with saturation. It gets the
+// magnitudes of the activations, and the weights inverted (~w = -w - 1) where the activation is not negative.
+// So a pair is at most 2 * 128 * 127 = 32512 < 2^15, and nothing saturates: exact. (Probabilities are stored
+// as p - 128; as plain unsigned bytes a pair of them would reach 2 * 255 * 127.) vpmaddwd multiplies by -1
+// while it adds the pairs, which makes a product a * w again, plus a where a is positive: that part depends
+// on the row alone and is taken out beforehand. vpsignb would need no correction, but takes a port of the
+// multiplies.
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,63 +26,49 @@ constexpr int32_t kValueCompensation = 128;
 #include "dot4.inc"
 #include "rows.inc"
 
-// Eight columns of a block of sixteen.
-inline __m256i half(const int8_t* block, int which) {
-    return _mm256_loadu_si256((const __m256i*)block + which);
+// 12 accumulators, the minus ones, magnitudes and signs of a row and 1 temporary are the 16 registers;
+// weights are operands in memory. Magnitudes and signs are work for each row, whatever the width: hence wide
+// and low.
+constexpr size_t kRowBlock = 64;
+constexpr int kTileBlocks = 3;
+
+struct Row {
+    __m256i magnitude_u8x32, not_negative, minus_ones;
+};
+
+inline Row spread(__m256i a_i8x32) {
+    __m256i minus_ones = _mm256_set1_epi8(-1);
+    __asm__("" : "+x"(minus_ones));  // or g++ 12 makes it anew for each row
+    return {_mm256_abs_epi8(a_i8x32), _mm256_shuffle_epi8(minus_ones, a_i8x32), minus_ones};
 }
 
-// rows x (16 * blocks) of c in registers: 2 x 2 needs 8 accumulators, 4 weights, the ones and 3 temporaries
-// of the 16 registers. Taking the magnitude of a row's bytes is work for each row, whatever the width: hence
-// wide and low.
-template <int rows, int blocks>
-inline void tile(const uint8_t* a, size_t lda, const int8_t* packed, size_t k, int32_t* c, size_t ldc) {
-    const size_t block = dot4_block(k);
-    const __m256i ones_i16x16 = _mm256_set1_epi16(1);
-    __m256i acc_i32x8[rows][2 * blocks];
-    for (int i = 0; i < rows; ++i)
-        for (int j = 0; j < 2 * blocks; ++j) acc_i32x8[i][j] = half(packed + (size_t)(j / 2) * block, j % 2);
-    const int8_t* w = packed + 64;
-    for (size_t l = 0; l < k; l += 4, w += 64) {
-        __m256i w_i8x32[2 * blocks];
-        for (int j = 0; j < 2 * blocks; ++j) w_i8x32[j] = half(w + (size_t)(j / 2) * block, j % 2);
-        for (int i = 0; i < rows; ++i) {
-            int32_t four;
-            __builtin_memcpy(&four, a + (size_t)i * lda + l, 4);
-            const __m256i a_i8x32 = _mm256_set1_epi32(four);
-            const __m256i magnitude_u8x32 = _mm256_abs_epi8(a_i8x32);
-            for (int j = 0; j < 2 * blocks; ++j) {
-                const __m256i pairs_i16x16 =
-                    _mm256_maddubs_epi16(magnitude_u8x32, _mm256_sign_epi8(w_i8x32[j], a_i8x32));
-                acc_i32x8[i][j] =
-                    _mm256_add_epi32(acc_i32x8[i][j], _mm256_madd_epi16(pairs_i16x16, ones_i16x16));
-            }
-        }
+inline __m256i multiply_add(__m256i acc_i32x8, const Row& row, __m256i w_i8x32) {
+    const __m256i pairs_i16x16 =
+        _mm256_maddubs_epi16(row.magnitude_u8x32, _mm256_xor_si256(w_i8x32, row.not_negative));
+    return _mm256_add_epi32(acc_i32x8, _mm256_madd_epi16(pairs_i16x16, row.minus_ones));
+}
+
+// Minus the sum of the positive bytes.
+inline int32_t row_start(const uint8_t* a, size_t k) {
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i sum_u64x4 = zero;
+    const auto add_bytes = [&sum_u64x4, zero](__m256i a_i8x32) {
+        sum_u64x4 = _mm256_add_epi64(sum_u64x4, _mm256_sad_epu8(_mm256_max_epi8(a_i8x32, zero), zero));
+    };
+    size_t l = 0;
+    for (; l + 32 <= k; l += 32) add_bytes(_mm256_loadu_si256((const __m256i*)(a + l)));
+    for (; l < k; l += 4) {
+        int32_t four;
+        __builtin_memcpy(&four, a + l, 4);
+        add_bytes(_mm256_zextsi128_si256(_mm_cvtsi32_si128(four)));
     }
-    for (int i = 0; i < rows; ++i)
-        for (int j = 0; j < 2 * blocks; ++j)
-            _mm256_storeu_si256((__m256i*)(c + (size_t)i * ldc) + j, acc_i32x8[i][j]);
+    return -lane_sum_int({sum_u64x4, zero});
 }
 
-void gemm_blocks(const uint8_t* a, size_t lda, size_t m, const int8_t* packed, size_t blocks, size_t k,
-                 int32_t* c, size_t ldc) {
-    const size_t block = dot4_block(k);
-    for (; blocks > 1; blocks -= 2, packed += 2 * block, c += 32) {
-        size_t r = 0;
-        for (; r + 2 <= m; r += 2) tile<2, 2>(a + r * lda, lda, packed, k, c + r * ldc, ldc);
-        for (; r < m; ++r) tile<1, 2>(a + r * lda, lda, packed, k, c + r * ldc, ldc);
-    }
-    if (blocks == 1)
-        for (size_t r = 0; r < m; ++r) tile<1, 1>(a + r * lda, lda, packed, k, c + r * ldc, ldc);
-}
+#include "tile256.inc"
 
-void gemm_activation(const uint8_t* a, size_t lda, size_t m, const int8_t* packed, size_t blocks, size_t k,
-                     int32_t* c, size_t ldc) {
-    gemm_blocks(a, lda, m, packed, blocks, k, c, ldc);
-}
-void gemm_probability(const uint8_t* a, size_t lda, size_t m, const int8_t* packed, size_t blocks, size_t k,
-                      int32_t* c, size_t ldc) {
-    gemm_blocks(a, lda, m, packed, blocks, k, c, ldc);
-}
+constexpr auto gemm_activation = gemm_blocks;
+constexpr auto gemm_probability = gemm_blocks;
 
 #include "attention.inc"
 
@@ -92,7 +81,7 @@ void gemm(const uint8_t* a, size_t m, const int8_t* packed, size_t n, size_t k, 
 const KernelTable kAvx2 = {
     .isa = "avx2",
     .activation_offset = kActivationOffset,
-    .row_block = 64,
+    .row_block = kRowBlock,
     .packed_size = dot4_size,
     .pack_weights = dot4_pack,
     .gemm = gemm,

@@ -47,6 +47,7 @@ CpuFeatures detect() {
     f.avx512vnni = saved(kZmm) && avx512 && (ecx >> 11 & 1) != 0;
     f.amx_int8 =
         f.avx512vnni && saved(kTiles) && (edx >> 24 & 1) != 0 && (edx >> 25 & 1) != 0 && request_tiles();
+    f.avxvnni = f.avx2 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
     return f;
 }
 

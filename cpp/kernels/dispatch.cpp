@@ -19,7 +19,8 @@ std::vector<Entry> entries() {
     [[maybe_unused]] const CpuFeatures& cpu = cpu_features();
     return {
 #if defined(__x86_64__)
-        {&kAvx512Amx, cpu.amx_int8}, {&kAvx512Vnni, cpu.avx512vnni}, {&kAvx2, cpu.avx2},
+        {&kAvx512Amx, cpu.amx_int8}, {&kAvx512Vnni, cpu.avx512vnni}, {&kAvxVnni, cpu.avxvnni},
+            {&kAvx2, cpu.avx2},
 #elif defined(__aarch64__)
         {&kNeonI8mm, cpu.neon_i8mm}, {&kNeonDotprod, cpu.neon_dotprod},
 #endif

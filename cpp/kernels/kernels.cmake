@@ -1,4 +1,4 @@
-# Each instruction set is one file with its own flags. Such a file includes nothing but abi.h, rows.inc, attention.inc, <stdint.h>,
+# Each instruction set is one file with its own flags. Such a file includes nothing but abi.h, tables.h, the .inc files, <stdint.h>,
 # <stddef.h> and the intrinsics header, so that no inline library code built for a newer CPU can leak into the rest.
 set(kernel_dir ${CMAKE_CURRENT_LIST_DIR})
 add_library(safetyclf_kernels STATIC ${kernel_dir}/cpu_features.cpp ${kernel_dir}/dispatch.cpp ${kernel_dir}/scalar.cpp)
@@ -12,6 +12,7 @@ endfunction()
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   safetyclf_kernel(avx2.cpp "-O3;-mavx2")
+  safetyclf_kernel(avxvnni.cpp "-O3;-mavx2;-mavxvnni")
   set(avx512 "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mprefer-vector-width=512")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     list(APPEND avx512 -Wno-maybe-uninitialized) # g++ 12 warns about its own AVX-512 headers (GCC bug 105593)

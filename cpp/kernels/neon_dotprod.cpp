@@ -22,14 +22,8 @@ constexpr int32_t kValueCompensation = 128;
 #include "sdot.inc"
 
 // Probabilities are stored as p - 128, so that both products are of signed bytes.
-void gemm_activation(const uint8_t* a, size_t lda, size_t m, const int8_t* packed, size_t blocks, size_t k,
-                     int32_t* c, size_t ldc) {
-    sdot_blocks(a, lda, m, packed, blocks, k, c, ldc);
-}
-void gemm_probability(const uint8_t* a, size_t lda, size_t m, const int8_t* packed, size_t blocks, size_t k,
-                      int32_t* c, size_t ldc) {
-    sdot_blocks(a, lda, m, packed, blocks, k, c, ldc);
-}
+constexpr auto gemm_activation = sdot_blocks;
+constexpr auto gemm_probability = sdot_blocks;
 
 #include "attention.inc"
 

@@ -30,6 +30,7 @@ ran=0
 if command -v qemu-x86_64 >/dev/null && [ "$(uname -m)" = x86_64 ]; then
     configure_and_build "$build/x86_64"
     emulate qemu-x86_64 Nehalem scalar "$build/x86_64/tests/cpp/test_kernels"
+    # No emulated CPU has AVX-VNNI or AVX-512: QEMU does not translate them.
     emulate qemu-x86_64 Haswell avx2 "$build/x86_64/tests/cpp/test_kernels"
 else
     echo "skipped: qemu-x86_64 is not installed or this is no x86-64 machine"

@@ -191,7 +191,7 @@ def test_constants_agree() -> None:
     assert native.numerics_revision == mf.NUMERICS_REVISION
 
 
-@pytest.mark.parametrize("isa", ["avx2", "avx512vnni", "avx512amx", "neon_dotprod", "neon_i8mm"])
+@pytest.mark.parametrize("isa", ["avx2", "avxvnni", "avx512vnni", "avx512amx", "neon_dotprod", "neon_i8mm"])
 def test_other_instruction_sets_load_the_same(isa: str) -> None:
     try:
         loaded = native.parse_model(DATA, isa)
