@@ -107,6 +107,20 @@ def test_word_length(letter: str, length: int) -> None:
     assert_same(SUBJECT, REFERENCE, [letter * length, f"x{letter * length} y", f"{letter * length}\u0301"])
 
 
+@pytest.mark.parametrize("behind", ["", " ", ".", '!"', "\xe9", "\x00b", "\u2019s", " \t. y"])
+def test_words_wherever_they_stand(behind: str) -> None:
+    # Sixteen bytes are read together, near the end of a text from a copy.
+    texts = [f"{' ' * begin}{'Ab1z' * 5:.{length}}{behind}" for begin in range(36) for length in range(20)]
+    assert_same(SUBJECT, REFERENCE, texts)
+    assert_same(CASED_SUBJECT, CASED_REFERENCE, texts)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(st.text(st.sampled_from("aeinstAZ09@[`{/:'  .\x00\x7f\xe9\u4e00"), max_size=80), max_size=4))
+def test_mostly_ascii(texts: list[str]) -> None:
+    assert_same(SUBJECT, REFERENCE, texts)
+
+
 def decode_with_ranges(data: bytes) -> tuple[str, list[int]]:
     """Decode with U+FFFD for each maximal ill-formed subpart, as Python's decoder finds them.
 

@@ -376,6 +376,25 @@ def test_encode_equals_normalize_then_encode(data: bytes, rules: tuple[str, ...]
         assert begin < end <= len(data)
 
 
+# Between them, every sign that stands for a letter makes a known word, and letters are set apart.
+@pytest.mark.parametrize(
+    "context",
+    ["s{}op", "st{}p", "{}top", "c{}rs", "{}st0p", "st0p{}", "{}s t o p", "s t o p{}", "s{}t{}o{}p"],
+)
+def test_rules_are_skipped_only_where_they_change_nothing(context: str) -> None:
+    # Whether a text concerns a rule is seen from 64 bytes at a time; every byte, across the border of two.
+    signs = [bytes([code]) for code in range(256)]
+    texts = [
+        b"." * lead + context.encode().replace(b"{}", sign) for sign in signs for lead in (0, *range(56, 66))
+    ]
+    normalized = [NORMALIZERS[ALL].normalize(text)[0] for text in texts]
+    assert normalized != texts
+    found = NORMALIZERS[ALL].encode(texts, False)
+    plain = NORMALIZERS[()].encode(normalized, False)
+    for ours, theirs in zip(found[:3], plain[:3], strict=True):
+        assert ours.tolist() == theirs.tolist()
+
+
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.text(st.characters(max_codepoint=0x7F), max_size=40))
 def test_ascii_is_left_alone(text: str) -> None:

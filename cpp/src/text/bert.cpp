@@ -10,10 +10,9 @@
 namespace safetyclf::text {
 namespace {
 
-// Classes of bytes that do not simply continue a word.
-constexpr std::uint8_t kByteSpace = 0x80;
-constexpr std::uint8_t kBytePunctuation = 0x81;
-constexpr std::uint8_t kByteOther = 0x82;  // not ASCII, or a control character: WordScanner's business
+// What a byte outside words is, if not a punctuation mark, which is its id.
+constexpr std::int32_t kSpace = -1;
+constexpr std::int32_t kOther = -2;  // not ASCII, or a control character: WordScanner's business
 
 constexpr std::uint32_t kHangulFirst = 0xAC00;
 constexpr std::uint32_t kHangulLeading = 0x1100;
@@ -27,6 +26,23 @@ std::uint64_t load_little_endian(const char* bytes) noexcept {
     std::memcpy(&value, bytes, sizeof value);
     if constexpr (std::endian::native == std::endian::big) value = __builtin_bswap64(value);
     return value;
+}
+
+void store_little_endian(std::uint64_t value, char* bytes) noexcept {
+    if constexpr (std::endian::native == std::endian::big) value = __builtin_bswap64(value);
+    std::memcpy(bytes, &value, sizeof value);
+}
+
+// The top bit of every byte that is no ASCII letter or digit. No addition carries into the next byte.
+std::uint64_t word_ends(std::uint64_t bytes) noexcept {
+    constexpr std::uint64_t kOnes = 0x0101010101010101U;
+    constexpr std::uint64_t kTop = kOnes * 0x80;
+    const auto is_in = [](std::uint64_t low_bits, char first, char last) {
+        const auto at_least = [](int value) { return kOnes * static_cast<std::uint64_t>(0x80 - value); };
+        return (low_bits + at_least(first)) & ~(low_bits + at_least(last + 1));
+    };
+    const std::uint64_t low_bits = bytes & ~kTop;
+    return (~(is_in(low_bits | kOnes * 0x20, 'a', 'z') | is_in(low_bits, '0', '9')) | bytes) & kTop;
 }
 
 struct Mapping {
@@ -282,82 +298,83 @@ private:
 
 BertEncoder::BertEncoder(const WordPiece& vocabulary, bool lowercase)
     : vocabulary_(vocabulary), lowercase_(lowercase) {
-    bytes_.fill(kByteOther);
-    for (std::uint32_t code = 0; code < kAscii; ++code) {
+    single_ids_.fill(kOther);
+    for (std::uint32_t code = 0; code < 0x80; ++code) {
         const std::uint16_t action = tables::action(code);
-        const char byte = static_cast<char>(code);
-        if (action == tables::kSpace) bytes_[code] = kByteSpace;
-        if (action == tables::kKeep) bytes_[code] = static_cast<std::uint8_t>(code);
-        if (action >= tables::kFirstMapping)
-            bytes_[code] = static_cast<std::uint8_t>(lowercase ? mapping(action).bytes[0] : byte);
-        if (action == tables::kPunctuation) {
-            bytes_[code] = kBytePunctuation;
-            const std::int32_t id = vocabulary.find_short(code, 0);
-            punctuation_ids_[code] = id < 0 ? vocabulary.unknown_id() : id;
-        }
+        if (action == tables::kSpace) single_ids_[code] = kSpace;
+        if (action != tables::kPunctuation) continue;
+        const std::int32_t id = vocabulary.find_short(code, 0);
+        single_ids_[code] = id < 0 ? vocabulary.unknown_id() : id;
     }
 }
 
 void BertEncoder::encode(std::string_view text, const PieceSink& sink, StopPoints& stop) const {
+    constexpr std::uint32_t kWide = WordPiece::kShortWord;  // bytes looked at together, and one behind them
+    const std::uint64_t case_bit = lowercase_ ? 0x2020202020202020U : 0;  // digits have it anyway
+    const auto size = static_cast<std::uint32_t>(text.size());
     WordScanner scanner(*this, text, sink, stop);
-    for (std::size_t position = 0; position < text.size();) {
-        const std::size_t part = std::min(kStopInterval, text.size() - position);
+    std::array<char, 2 * kWide> tail;
+    for (std::uint32_t position = 0; position < size;) {
+        // The last bytes of the text are read from a copy with blanks behind it.
+        const std::uint32_t begin = position;
+        const std::uint32_t left = size - begin;
+        const char* source = text.data() + begin;
+        std::uint32_t part = left - std::min(left, kWide);
+        if (part == 0) {
+            part = left;
+            tail.fill(' ');
+            std::copy(source, source + left, tail.begin());
+            source = tail.data();
+        }
+        part = std::min(part, static_cast<std::uint32_t>(kStopInterval));
         stop.pass(part);
-        position = encode_part(text, static_cast<std::uint32_t>(position),
-                               static_cast<std::uint32_t>(position + part), scanner, sink);
+        while (position - begin < part) {
+            const char* const bytes = source + (position - begin);
+            std::uint64_t low = load_little_endian(bytes);
+            std::uint64_t high = load_little_endian(bytes + 8);
+            const std::uint64_t low_ends = word_ends(low);
+            const std::uint64_t high_ends = word_ends(high);
+            // Without branches: how long a word is cannot be predicted.
+            const auto low_bits = static_cast<std::uint32_t>(std::countr_zero(low_ends));
+            const auto high_bits = static_cast<std::uint32_t>(std::countr_zero(high_ends));
+            const std::uint32_t goes_on = -(low_bits >> 6);  // past the lower half
+            const std::uint32_t length = (low_bits + (high_bits & goes_on)) / 8;
+            const std::int32_t next = single_ids_[static_cast<std::uint8_t>(bytes[length])];
+            if (next == kOther || length == kWide) {
+                position = scanner.scan(position);
+                continue;
+            }
+            if (length > 0) {
+                // The bits below the lowest one, where the word ends.
+                low = (low | case_bit) & (((low_ends & -low_ends) >> 7) - 1);
+                high =
+                    (high | case_bit) & (((high_ends & -high_ends) >> 7) - 1) & -std::uint64_t{goes_on & 1};
+                add_word(low, high, {position, position + length}, sink);
+                position += length;
+            }
+            if (next != kSpace) sink.add(next, {position, position + 1});
+            ++position;
+        }
+        if (part == left) return;  // position may be that of a blank of `tail`
     }
 }
 
-std::uint32_t BertEncoder::encode_part(std::string_view text, std::uint32_t position, std::uint32_t end,
-                                       WordScanner& scanner, const PieceSink& sink) const {
-    const auto size = static_cast<std::uint32_t>(text.size());
-    const auto byte_at = [&](std::uint32_t i) { return static_cast<std::uint8_t>(text[i]); };
-    while (position < end) {
-        const std::uint8_t first = bytes_[byte_at(position)];
-        if (first == kByteSpace) {
-            ++position;
-            continue;
-        }
-        if (first == kBytePunctuation) {
-            sink.add(punctuation_ids_[byte_at(position)], {position, position + 1});
-            ++position;
-            continue;
-        }
-        // A word of ASCII letters and digits is read here; any other one goes to the scanner from its start.
-        std::array<char, kMaxWordCharacters> word;
-        std::memset(word.data(), 0, WordPiece::kShortWord);
-        std::uint32_t length = 0;
-        std::uint8_t next = first;
-        while (next < kAscii && length < kMaxWordCharacters) {
-            word[length] = static_cast<char>(next);
-            ++length;
-            next = position + length < size ? bytes_[byte_at(position + length)] : kByteSpace;
-        }
-        if (next < kAscii || next == kByteOther) {
-            position = scanner.scan(position);
-            continue;
-        }
-        if (length <= WordPiece::kShortWord) {
-            const std::int32_t id =
-                vocabulary_.find_short(load_little_endian(word.data()), load_little_endian(word.data() + 8));
-            if (id >= 0) {
-                sink.add(id, {position, position + length});
-                position += length;
-                continue;
-            }
-        }
-        WordPieces pieces;
-        vocabulary_.split(word.data(), length, pieces);
-        if (pieces.size == 0) sink.add(vocabulary_.unknown_id(), {position, position + length});
-        std::uint32_t begin = position;
-        for (std::size_t i = 0; i < pieces.size; ++i) {
-            const std::uint32_t piece_end = position + pieces.ends[i];
-            sink.add(pieces.ids[i], {begin, piece_end});
-            begin = piece_end;
-        }
-        position += length;
+void BertEncoder::add_word(std::uint64_t low, std::uint64_t high, ByteRange range,
+                           const PieceSink& sink) const {
+    const std::int32_t id = vocabulary_.find_short(low, high);
+    if (id >= 0) return sink.add(id, range);
+    std::array<char, WordPiece::kShortWord> word;
+    store_little_endian(low, word.data());
+    store_little_endian(high, word.data() + 8);
+    WordPieces pieces;
+    vocabulary_.split(word.data(), range.end - range.begin, pieces);
+    if (pieces.size == 0) sink.add(vocabulary_.unknown_id(), range);
+    std::uint32_t begin = range.begin;
+    for (std::size_t i = 0; i < pieces.size; ++i) {
+        const std::uint32_t end = range.begin + pieces.ends[i];
+        sink.add(pieces.ids[i], {begin, end});
+        begin = end;
     }
-    return position;
 }
 
 }  // namespace safetyclf::text

@@ -42,17 +42,12 @@ public:
 private:
     class WordScanner;
 
-    // Encodes what begins in text[position, end), `position` not inside a word. Returns the position behind.
-    std::uint32_t encode_part(std::string_view text, std::uint32_t position, std::uint32_t end,
-                              WordScanner& scanner, const PieceSink& sink) const;
-
-    static constexpr std::size_t kAscii = 128;
+    // Appends the pieces of a word of ASCII letters and digits, given as to WordPiece::find_short().
+    void add_word(std::uint64_t low, std::uint64_t high, ByteRange range, const PieceSink& sink) const;
 
     const WordPiece& vocabulary_;
     bool lowercase_;
-    // For each byte: the byte it becomes in a word (below 128), or one of the kByte... classes of bert.cpp.
-    std::array<std::uint8_t, 256> bytes_{};
-    std::array<std::int32_t, kAscii> punctuation_ids_{};
+    std::array<std::int32_t, 256> single_ids_;  // for each byte outside words: id, or a class of bert.cpp
 };
 
 }  // namespace safetyclf::text

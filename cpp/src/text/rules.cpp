@@ -1,6 +1,7 @@
 #include "rules.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -176,6 +177,14 @@ void fold_confusables(const MappedText& in, MappedText& out, StopPoints& stop) {
     copy(in, copied, in.bytes.size(), out, stop);
 }
 
+// True if eight bytes are left in [next, last) and all are ASCII.
+bool starts_with_ascii(const char* next, const char* last) {
+    std::uint64_t bytes = 0;
+    if (static_cast<std::size_t>(last - next) < sizeof bytes) return false;
+    std::memcpy(&bytes, next, sizeof bytes);
+    return (bytes & 0x8080808080808080U) == 0;
+}
+
 }  // namespace
 
 struct RuleList::NamedRule {
@@ -246,6 +255,10 @@ bool RuleList::concerns_unicode(std::string_view text, StopPoints& stop) const {
         const auto stretch = std::min(kStopInterval, static_cast<std::size_t>(end - next));
         for (const char* const last = next + stretch; next < last;) {
             // None of these rules changes plain ASCII; keycap sequences end in a character that has a flag.
+            if (starts_with_ascii(next, last)) {
+                next += sizeof(std::uint64_t);
+                continue;
+            }
             if ((*next & 0x80) == 0) {
                 ++next;
                 continue;

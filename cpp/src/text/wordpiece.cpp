@@ -174,35 +174,19 @@ WordPiece::WordPiece(std::string_view vocabulary) {
 
     const std::size_t slots = std::bit_ceil(2 * words.size());
     short_shift_ = 64 - std::countr_zero(slots);
-    short_words_.resize(slots);
+    short_words_.resize(vocabulary_size_);
     short_ids_.resize(slots, -1);
     for (const Token& word : words) {
         if (word.text.size() <= kShortWord) add_short_word(word.text, word.id);
     }
 }
 
-std::size_t WordPiece::short_word_slot(std::uint64_t low, std::uint64_t high) const noexcept {
-    // Multiplicative hashing; the constants are odd and otherwise arbitrary.
-    const std::uint64_t mixed = (low ^ std::rotl(high * 0x9E3779B97F4A7C15U, 32)) * 0xD6E8FEB86659FD93U;
-    return static_cast<std::size_t>(mixed >> short_shift_);
-}
-
 void WordPiece::add_short_word(std::string_view word, std::int32_t id) noexcept {
-    std::uint64_t low = 0;
-    std::uint64_t high = 0;
-    load_halves(word, low, high);
-    std::size_t slot = short_word_slot(low, high);
-    while (short_words_[slot].low != 0) slot = (slot + 1) & (short_words_.size() - 1);
-    short_words_[slot] = {low, high};
+    ShortWord& halves = short_words_[static_cast<std::size_t>(id)];
+    load_halves(word, halves.low, halves.high);
+    std::size_t slot = short_word_slot(halves.low, halves.high);
+    while (short_ids_[slot] >= 0) slot = (slot + 1) & (short_ids_.size() - 1);
     short_ids_[slot] = id;
-}
-
-std::int32_t WordPiece::find_short(std::uint64_t low, std::uint64_t high) const noexcept {
-    for (std::size_t slot = short_word_slot(low, high);; slot = (slot + 1) & (short_words_.size() - 1)) {
-        const ShortWord& word = short_words_[slot];
-        if (word.low == low && word.high == high) return short_ids_[slot];
-        if (word.low == 0) return -1;
-    }
 }
 
 void WordPiece::split(const char* word, std::size_t size, WordPieces& pieces) const noexcept {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -33,7 +34,14 @@ public:
 
     // Id of a whole word of up to kShortWord bytes, -1 if it is not in the vocabulary. `low` and `high` are
     // the word's bytes 0-7 and 8-15, little-endian, padded with zeros. Most words of real text end here.
-    [[nodiscard]] std::int32_t find_short(std::uint64_t low, std::uint64_t high) const noexcept;
+    [[nodiscard]] std::int32_t find_short(std::uint64_t low, std::uint64_t high) const noexcept {
+        for (std::size_t slot = short_word_slot(low, high);; slot = (slot + 1) & (short_ids_.size() - 1)) {
+            const std::int32_t id = short_ids_[slot];
+            if (id < 0) return -1;
+            const ShortWord& word = short_words_[static_cast<std::size_t>(id)];
+            if (word.low == low && word.high == high) return id;
+        }
+    }
 
     // Cuts a word of `size` bytes, 1 to kMaxWordBytes, of well-formed UTF-8. No pieces: the word cannot be
     // cut ([UNK]).
@@ -83,13 +91,19 @@ private:
     class TrieBuilder;
 
     void add_short_word(std::string_view word, std::int32_t id) noexcept;
-    [[nodiscard]] std::size_t short_word_slot(std::uint64_t low, std::uint64_t high) const noexcept;
+    [[nodiscard]] std::size_t short_word_slot(std::uint64_t low, std::uint64_t high) const noexcept {
+        // Multiplicative hashing; the constants are odd and otherwise arbitrary.
+        const std::uint64_t mixed = (low ^ std::rotl(high * 0x9E3779B97F4A7C15U, 32)) * 0xD6E8FEB86659FD93U;
+        return static_cast<std::size_t>(mixed >> short_shift_);
+    }
 
     std::vector<Unit> units_;
     std::uint32_t word_root_ = 0;
     std::uint32_t continuation_root_ = 0;
-    std::vector<ShortWord> short_words_;  // open addressing; a slot is free if both halves are 0
+    // Open addressing, -1 is a free slot. The words are kept by id: in a vocabulary sorted by frequency those
+    // that a text is made of are neighbours.
     std::vector<std::int32_t> short_ids_;
+    std::vector<ShortWord> short_words_;
     int short_shift_ = 63;
     std::size_t vocabulary_size_ = 0;
     std::vector<bool> continues_word_;
