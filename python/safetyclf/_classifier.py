@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -89,7 +88,7 @@ class Classifier:
             max_text_bytes=max_text_bytes,
             isa=isa or "",
         )
-        self._metadata: dict[str, str] = json.loads(self._engine.metadata)
+        self._metadata: dict[str, str] | None = None
         self._categories = tuple(name for name, _ in self._engine.categories)
         if not self._engine.thresholds:
             raise InvalidArgumentError(
@@ -228,7 +227,7 @@ class Classifier:
 
     def _set_thresholds(self, policy: _policy.Policy | None) -> None:
         defaults = dict(zip(self._categories, map(_policy.from_file, self._engine.thresholds), strict=True))
-        self._thresholds = _policy.apply(policy, defaults, self.coverage)
+        self._thresholds = defaults if policy is None else _policy.apply(policy, defaults, self.coverage)
         self._review, self._block = _policy.to_native(list(self._thresholds.values()))
         if self._adaptive:
             self._check_floors()
@@ -283,6 +282,11 @@ class Classifier:
         return merge_words(text, category, native, unit)
 
     def _section(self, key: str) -> Any:
+        """A part of the metadata, parsed when it is asked for: most processes never do."""
+        import json
+
+        if self._metadata is None:
+            self._metadata = json.loads(self._engine.metadata)
         return json.loads(self._metadata[key])
 
     def _category_info(self, category: dict[str, Any]) -> dict[str, Any]:

@@ -29,12 +29,10 @@ def to_native(thresholds: Sequence[Thresholds]) -> tuple[list[float], list[float
 
 
 def apply(
-    policy: Policy | None, defaults: Mapping[str, Thresholds], coverage: Mapping[str, str]
+    policy: Policy, defaults: Mapping[str, Thresholds], coverage: Mapping[str, str]
 ) -> dict[str, Thresholds]:
     """`defaults` with the policy's thresholds in place of theirs. Raises PolicyError."""
     result = dict(defaults)
-    if policy is None:
-        return result
     if not isinstance(policy, Mapping):
         raise PolicyError(
             f"policy must be a mapping from category to threshold(s), not {type(policy).__name__}"

@@ -1,10 +1,12 @@
-"""What a classifier answers: frozen types. A verdict can explain itself on request."""
+"""What a classifier answers: frozen types. A verdict can explain itself on request.
+
+Without the module dataclasses, which would take most of the time to import this package.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from ._errors import InvalidArgumentError, SafetyclfError
 
@@ -19,8 +21,7 @@ class Thresholds(NamedTuple):
     block: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A word of the text, as the model sees words, and its share of the logit.
 
     `start` and `end` are half-open offsets into the text in the unit that was asked for.
@@ -31,8 +32,7 @@ class Span:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(NamedTuple):
     """Where one category's score comes from.
 
     The logit is the head's output before calibration, which is monotone. It is a sum: `bias + rest + sum of
@@ -49,7 +49,9 @@ class Explanation:
     spans: tuple[Span, ...]
 
 
-@dataclass(frozen=True, slots=True)
+_PUBLIC = ("flagged", "action", "scores", "categories", "thresholds", "windows", "repaired", "model")
+
+
 class Verdict:
     """The decision on one text.
 
@@ -67,6 +69,8 @@ class Verdict:
     longer explain itself.
     """
 
+    __slots__ = (*_PUBLIC, "_explain")
+    __match_args__ = _PUBLIC
     flagged: bool
     action: Action
     scores: dict[str, float]
@@ -75,7 +79,45 @@ class Verdict:
     windows: int
     repaired: bool
     model: str
-    _explain: Callable[[str, OffsetUnit], Explanation] | None = field(default=None, repr=False, compare=False)
+    _explain: Callable[[str, OffsetUnit], Explanation] | None
+
+    def __init__(
+        self,
+        flagged: bool,
+        action: Action,
+        scores: dict[str, float],
+        categories: dict[str, bool],
+        thresholds: dict[str, Thresholds],
+        windows: int,
+        repaired: bool,
+        model: str,
+        _explain: Callable[[str, OffsetUnit], Explanation] | None = None,
+    ) -> None:
+        keep = object.__setattr__
+        keep(self, "flagged", flagged)
+        keep(self, "action", action)
+        keep(self, "scores", scores)
+        keep(self, "categories", categories)
+        keep(self, "thresholds", thresholds)
+        keep(self, "windows", windows)
+        keep(self, "repaired", repaired)
+        keep(self, "model", model)
+        keep(self, "_explain", _explain)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"cannot set {name!r}: a verdict does not change")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"cannot delete {name!r}: a verdict does not change")
+
+    def __eq__(self, other: object) -> bool:
+        return self._public() == other._public() if isinstance(other, Verdict) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # it holds dictionaries
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={value!r}" for name, value in zip(_PUBLIC, self._public(), strict=True))
+        return f"Verdict({', '.join(shown)})"
 
     def explain(self, category: str, *, unit: OffsetUnit = "codepoint") -> Explanation:
         """Splits the category's logit into the shares of the words.
@@ -110,11 +152,13 @@ class Verdict:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Neither text nor classifier: a pickled verdict is a small record that can be stored or sent.
-        public = (self.flagged, self.action, self.scores, self.categories, self.thresholds, self.windows)
-        return Verdict, (*public, self.repaired, self.model)
+        return Verdict, self._public()
 
     def __copy__(self) -> Verdict:
         return self
+
+    def _public(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in _PUBLIC)
 
 
 def merge_words(
