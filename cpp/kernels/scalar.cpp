@@ -94,6 +94,11 @@ inline I32x16 bits(F32x16 a) {
     __builtin_memcpy(&r, &a, sizeof r);
     return r;
 }
+// Adding 1.5 * 2^23 rounds to the nearest integer, ties to even, and leaves it in the low bits.
+inline I32x16 to_int(F32x16 a) {
+    const float magic = 12582912.0f;
+    return sub_int(bits(add(a, splat(magic))), bits(splat(magic)));
+}
 inline F32x16 from_bits(I32x16 a) {
     F32x16 r;
     __builtin_memcpy(&r, &a, sizeof r);
@@ -121,6 +126,8 @@ inline float lane_max(F32x16 v) {
     for (int i = 1; i < 16; ++i) largest = v.lane[i] > largest ? v.lane[i] : largest;
     return largest;
 }
+
+#include "lanes.inc"
 
 constexpr int32_t kActivationOffset = 0;
 constexpr size_t kReductionTile = 4;

@@ -59,10 +59,13 @@ std::size_t split_into_micro_batches(Session& session) {
     for (std::size_t u = 0; u < session.used_units; ++u) {
         const text::RaggedBatch& batch = session.units[u].batch;
         const std::size_t windows = batch.windows();
+        // Of about the same size, since the weights come from far for few tokens as for many.
+        const std::size_t tokens = batch.ids.size();
+        const std::size_t parts = (tokens + engine::kTokenBudget - 1) / engine::kTokenBudget;
         for (std::size_t w = 0; w < windows;) {
             std::size_t count = 0;
             while (w + count < windows &&
-                   batch.row_offsets[w + count] - batch.row_offsets[w] < engine::kTokenBudget)
+                   (batch.row_offsets[w + count] - batch.row_offsets[w]) * parts < tokens)
                 ++count;
             session.micro_batches.push_back({u, w, count, slot});
             w += count;

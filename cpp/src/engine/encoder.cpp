@@ -10,10 +10,17 @@ namespace {
 using kernels::KernelTable;
 
 // The token-wise parts of a layer run block of rows by block of rows, so that a block's accumulators stay in
-// cache between the GEMM that writes them and the row operation that reads them.
+// cache between the GEMM that writes them and the row operation that reads them. Blocks are about equal: a
+// few rows left over would cost the weights' whole way through the caches.
 template <class Body>
 void for_row_blocks(std::size_t tokens, std::size_t block, Body body) {
-    for (std::size_t first = 0; first < tokens; first += block) body(first, std::min(block, tokens - first));
+    std::size_t blocks = std::max<std::size_t>((tokens + block / 2) / block, 1);
+    for (std::size_t first = 0; first < tokens; --blocks) {
+        const std::size_t even = (tokens - first + blocks - 1) / blocks;
+        const std::size_t rows = std::min((even + 15) / 16 * 16, tokens - first);
+        body(first, rows);
+        first += rows;
+    }
 }
 
 void project_qkv(const model::Architecture& shape, const model::Layer& layer, const KernelTable& table,
