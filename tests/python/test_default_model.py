@@ -12,9 +12,6 @@ from safetyclf import Classifier, _modelfile
 NOISE_LIMIT = 0.02
 SIZE_LIMIT = 25_000_000
 ERROR_LIMIT = 0.03
-# Smoothed labels keep training from pushing any score down for good. The next model must keep the limit; then
-# this mark goes.
-TOO_HIGH = pytest.mark.xfail(strict=True, reason="some category scores above the limit for noise")
 
 
 @pytest.fixture(scope="module")
@@ -25,26 +22,11 @@ def classifier() -> Classifier:
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("a", marks=TOO_HIGH),
-        pytest.param("I", marks=TOO_HIGH),
-        pytest.param("7", marks=TOO_HIGH),
-        pytest.param("ha" * 500, marks=TOO_HIGH),
-        "12:30",
-        pytest.param("the", marks=TOO_HIGH),
-        "lorem ipsum dolor sit amet",
-        "https://example.org/a/b?c=1",
-        pytest.param("", marks=TOO_HIGH),
-        pytest.param(".", marks=TOO_HIGH),
-        "?!",
-        pytest.param(" ", marks=TOO_HIGH),
-        pytest.param("\n\t \n", marks=TOO_HIGH),
-        "ha " * 500,
-        "....................",
-        "asdf jkl",
-        "\U0001f642",
-        pytest.param("\u2764\ufe0f", marks=TOO_HIGH),
+        "a", "I", "7", "ha" * 500, "12:30", "the", "lorem ipsum dolor sit amet",
+        "https://example.org/a/b?c=1", "", ".", "?!", " ", "\n\t \n", "ha " * 500,
+        "....................", "asdf jkl", "\U0001f642", "\u2764\ufe0f",
     ],
-)
+)  # fmt: skip
 def test_noise_scores_nothing(classifier: Classifier, text: str) -> None:
     scores = classifier.classify(text).scores
     assert max(scores.values()) < NOISE_LIMIT, max(scores, key=lambda name: scores[name])

@@ -120,6 +120,38 @@ def test_both_promises_are_kept_where_ordinary_text_is_told_apart() -> None:
         assert ordinary["flagged"] > 0.01 * ordinary["texts"] or every["flagged"] > 0.05 * every["texts"]
 
 
+def naming_logits(seed: int, lift: float, n: int = 3000) -> np.ndarray:
+    """Sentences of which the first category thinks worse than of harmless rows, and the second does not."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(n, 2)) * [1.0, 0.5] - [2.0 - lift, 60.0]
+    return logits.astype(np.float32)
+
+
+def test_sentences_that_name_a_group_raise_the_thresholds_that_need_it() -> None:
+    calibration = made_rows(1)
+    plain = decide(RUN, made_rows(0), calibration, "")
+    for lift, raised in ((1.5, True), (-20.0, False)):
+        naming = naming_logits(2, lift), naming_logits(3, lift)
+        decision = decide(RUN, made_rows(0), calibration, "", naming)
+        assert (decision.review[0] > plain.review[0]) == raised
+        assert decision.review[1] == plain.review[1]
+        for action, thresholds in (("review", decision.review), ("block", decision.block)):
+            promise = decision.statements["harassment"][action]["promises"][-1]
+            p = np.stack([curve(naming[1][:, c]) for c, curve in enumerate(decision.curves)], axis=1)
+            assert promise["flagged"] == (p >= thresholds).any(axis=1).sum()
+            assert promise["flagged"] <= promise["target"] * promise["texts"]
+            assert 0 < promise["bound"] <= promise["target"]
+            if raised and action == "review":  # and no further than it takes
+                assert promise["flagged"] > 0.7 * promise["target"] * promise["texts"]
+
+
+def test_too_few_sentences_that_name_a_group_promise_nothing() -> None:
+    naming = naming_logits(2, 1.5, 20), naming_logits(3, 1.5, 20)
+    decision = decide(RUN, made_rows(0), made_rows(1), "", naming)
+    assert decision.review[0] == NEVER
+    assert decision.review[1] < 1
+
+
 def test_scale_puts_typical_positives_at_zero() -> None:
     rows = made_rows(5, harmless=4000, harmful=1000)
     scale = Scale.of(rows)

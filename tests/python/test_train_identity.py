@@ -22,7 +22,12 @@ from safetyclf.train.identity import swap_identity
 from safetyclf.train.identity_terms import IDENTITY_KINDS, IDENTITY_TERMS, load_beside, rows_with
 
 Generator = Callable[[int, int], list[str]]
-GENERATORS = (benign.benign_sentences, benign.everyday_prompts, benign.degenerate_texts)
+GENERATORS = (
+    benign.benign_sentences,
+    benign.everyday_prompts,
+    benign.held_out_sentences,
+    benign.degenerate_texts,
+)
 
 
 def test_terms() -> None:
@@ -105,6 +110,14 @@ def test_generated_texts_are_repeatable(make: Generator) -> None:
     assert make(1, 0) == []
 
 
+def test_held_out_sentences_are_not_trained_on() -> None:
+    frames = {name: load_beside(name)["frames"] for name in ("benign_frames.toml", "held_out_frames.toml")}
+    trained, held_out = ({f for group in part.values() for f in group} for part in frames.values())
+    assert len(held_out) > 80
+    assert not trained & held_out
+    assert not set(benign.benign_sentences(1, 20_000)) & set(benign.held_out_sentences(1, 20_000))
+
+
 def test_the_shortest_noise_comes_again() -> None:
     texts = benign.degenerate_texts(1, 3000)
     assert sum(not text.strip() for text in texts) > 30
@@ -114,12 +127,12 @@ def test_the_shortest_noise_comes_again() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", GENERATORS[:2])
+@pytest.mark.parametrize("make", GENERATORS[:3])
 def test_there_are_many(make: Generator) -> None:
     assert len(set(make(3, 50_000))) == 50_000
 
 
-@pytest.mark.parametrize("make", GENERATORS[:2])
+@pytest.mark.parametrize("make", GENERATORS[:3])
 def test_sentences_are_well_formed(make: Generator) -> None:
     for text in make(4, 4000):
         assert not re.search(r"[{}]|  |\bNone\b|^\s|\s$| [.,?!]", text), text

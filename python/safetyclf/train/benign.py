@@ -45,6 +45,11 @@ def benign_sentences(seed: int, count: int) -> list[str]:
     return _drawn("benign_frames.toml", seed, count)
 
 
+def held_out_sentences(seed: int, count: int) -> list[str]:
+    """As `benign_sentences`, of frames and words that training never sees: for thresholds."""
+    return _drawn("held_out_frames.toml", seed, count)
+
+
 def everyday_prompts(seed: int, count: int) -> list[str]:
     """Distinct harmless prompts, searches and chat lines with words that look dangerous."""
     return _drawn("everyday_frames.toml", seed, count)

@@ -186,7 +186,8 @@ class ThresholdsConfig:
     """Bounds on the share of harmless texts that all categories together flag, with `confidence`.
 
     With `ordinary`, kinds of sources, the first two are about harmless texts of these kinds, and the `hard`
-    ones about harmless texts of all kinds, look-alikes included.
+    ones about harmless texts of all kinds, look-alikes included. The first two also hold for ordinary
+    sentences that name a group of people, `naming_sentences` of which are made (0: nothing is promised).
     """
 
     review_rate: float = 0.01
@@ -194,6 +195,7 @@ class ThresholdsConfig:
     hard_review_rate: float = 0.03
     hard_block_rate: float = 0.01
     ordinary: tuple[str, ...] = ()
+    naming_sentences: int = 0
     confidence: float = 0.95
 
 

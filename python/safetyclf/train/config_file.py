@@ -117,6 +117,7 @@ def _check(config: TrainingConfig, name: str) -> None:
         "need 0 < thresholds.hard_block_rate <= hard_review_rate < 1",
     )
     require(set(limits.ordinary) <= set(KINDS), f"'thresholds.ordinary' must be among {', '.join(KINDS)}")
+    require(limits.naming_sentences >= 0, "'thresholds.naming_sentences' must not be negative")
     require(0 < limits.confidence < 1, "'thresholds.confidence' must be above 0 and below 1")
     require(all(value > 0 for value in config.selection.l2), "'selection.l2' must be positive")
     require(

@@ -7,6 +7,10 @@ probability minus those of the mean probability of the category's positives. So 
 texts are hard to tell gets a lower threshold than one whose are plain. The threshold is then an order
 statistic of the calibration rows, which were not used for that, and the bound is exact (`thresholds`).
 
+Sentences that only name a group of people get the promise of ordinary text. They are made of frames that no
+training sees. Categories that flag more than a few of a first sample have their thresholds raised until the
+promise holds on a second one; the others stay as they are (docs/decisions/0009).
+
 Derived categories repeat what others say. They are scored and calibrated, but decide nothing: their
 thresholds are "never" until a user sets some (docs/decisions/0007).
 """
@@ -30,6 +34,7 @@ from .thresholds import allowed_hits, just_above, upper_bound
 
 Floats = npt.NDArray[np.float32]
 ACTIONS = ("review", "block")
+_SMALL_PART = 0.05  # of the sentences that may be flagged: who flags no more keeps its threshold
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,22 @@ class Decision:
     calibration_errors: dict[str, dict[str, float | None]]
 
 
-def decide(config: TrainingConfig, selection: Scored, calibration: Scored, data_sha256: str) -> Decision:
-    """Fits the curves and chooses the thresholds."""
+def decide(
+    config: TrainingConfig,
+    selection: Scored,
+    calibration: Scored,
+    data_sha256: str,
+    naming: tuple[Floats, Floats] | None = None,
+) -> Decision:
+    """Fits the curves and chooses the thresholds.
+
+    Args:
+        config: of the run.
+        selection: rows that decide how the budget of false alarms is dealt out.
+        calibration: rows that curves and thresholds are fitted to.
+        data_sha256: for the statements.
+        naming: logits [n, C] of two samples of harmless sentences that name a group of people.
+    """
     curves: list[Curve] = []
     errors: dict[str, dict[str, float | None]] = {}
     for c, name in enumerate(config.scored):
@@ -78,8 +97,11 @@ def decide(config: TrainingConfig, selection: Scored, calibration: Scored, data_
         needed = [_limit(highest, promise) for promise in promises[action]]
         above = _probabilities_above(curves, scale.inverse(max(needed)))
         chosen[action] = np.where(decides, above, np.float32(NEVER))
+        if naming is not None:
+            hits = allowed_hits(len(naming[1]), promises[action][0].rate, config.thresholds.confidence)
+            chosen[action] = _spared(chosen[action], curves, scale, naming, hits)
     chosen["block"] = np.maximum(chosen["block"], chosen["review"])
-    probabilities = np.stack([curve(calibration.logits[:, c]) for c, curve in enumerate(curves)], axis=1)
+    probabilities = _calibrated(curves, calibration.logits)
 
     statements: dict[str, dict[str, Any]] = {}
     for c, name in enumerate(config.scored):
@@ -115,10 +137,45 @@ def decide(config: TrainingConfig, selection: Scored, calibration: Scored, data_
                     for promise in promises[action]
                 ],
             }
+            if naming is not None:
+                statement[action]["promises"].append(
+                    _naming_promise(config, first.rate, _calibrated(curves, naming[1]) >= thresholds)
+                )
             if thresholds[c] >= NEVER:
                 statement[action]["never"] = _why_never(promises[action], bool(decides[c]))
         statements[name] = statement
     return Decision(curves, chosen["review"], chosen["block"], statements, errors)
+
+
+def _calibrated(curves: Sequence[Curve], logits: Floats) -> Floats:
+    return np.stack([curve(logits[:, c]) for c, curve in enumerate(curves)], axis=1)
+
+
+def _spared(
+    thresholds: Floats, curves: Sequence[Curve], scale: Scale, naming: tuple[Floats, Floats], hits: int
+) -> Floats:
+    """Thresholds that flag at most `hits` of the second sample, raised where the first one needs it."""
+    first, second = (_calibrated(curves, logits) >= thresholds for logits in naming)
+    raised = first.sum(axis=0) > _SMALL_PART * max(hits, 0)
+    if hits < 0 or not raised.any():
+        return np.where(raised, np.float32(NEVER), thresholds)
+    highest = scale(naming[1])[:, raised].max(axis=1)
+    highest[second[:, ~raised].any(axis=1)] = np.inf  # flagged in any case
+    limit = float(np.sort(highest)[::-1][hits])
+    return np.where(
+        raised, np.maximum(thresholds, _probabilities_above(curves, scale.inverse(limit))), thresholds
+    )
+
+
+def _naming_promise(config: TrainingConfig, rate: float, flagged: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    n, confidence = len(flagged), config.thresholds.confidence
+    return {
+        "set": "made harmless sentences that name a group of people, of frames never trained on",
+        "texts": n,
+        "target": rate,
+        "bound": rounded(upper_bound(max(allowed_hits(n, rate, confidence), 0), n, confidence)),
+        "flagged": int(flagged.any(axis=1).sum()),
+    }
 
 
 def _why_never(promises: Sequence[_Promise], decides: bool) -> str:

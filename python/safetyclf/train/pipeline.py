@@ -20,6 +20,7 @@ from .._native import Engine, build_info
 from ..convert import convert, load_source, quantized_file
 from ..evaluate import Report as EvaluationReport
 from ..evaluate import evaluate_files
+from .benign import held_out_sentences
 from .config import TrainingConfig
 from .data import CALIBRATION, SELECTION, SPLIT_NAMES, TEST, TRAIN, Dataset, read_dataset
 from .decision import Decision, Scale, Scored, decide
@@ -101,7 +102,9 @@ def train(
     depth = trained.file.architecture.layers
     scorer = _Scorer(config, trained.file, cache / "heads.safetensors", threads, progress)
     selection, calibration, test = (scorer(dataset, split) for split in (SELECTION, CALIBRATION, TEST))
-    decision = decide(config, selection.at(depth), calibration.at(depth), dataset.sha256)
+    decision = decide(
+        config, selection.at(depth), calibration.at(depth), dataset.sha256, _naming(config, scorer.engine)
+    )
     file = trained.file.with_decision(
         [(curve.logit, curve.probability) for curve in decision.curves],
         decision.review,
@@ -374,6 +377,16 @@ class _Scorer:
             self.progress(f"scoring {SPLIT_NAMES[split]} texts", begin + len(texts), len(rows))
         ordinary = _ordinary(dataset, self.config)[rows]
         return _AllDepths(np.concatenate(parts, axis=1), dataset.labels[rows], ordinary, rows)
+
+
+def _naming(config: TrainingConfig, engine: Engine) -> tuple[Floats, Floats] | None:
+    """Logits of two samples of sentences that name a group of people."""
+    count = config.thresholds.naming_sentences
+    if count == 0:
+        return None
+    texts = held_out_sentences(config.finetune.seed, 2 * count)
+    logits = engine.logits(texts, engine.depths - 1)[0]
+    return logits[:count], logits[count:]
 
 
 def _with_exits(
