@@ -1,5 +1,7 @@
 #include "model/model.hpp"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
 #include <functional>
@@ -20,8 +22,12 @@ namespace {
 class Arena {
 public:
     void reserve(std::size_t bytes) {
-        bytes_.reset(static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kernels::kAlignment})));
+        bytes_.reset(static_cast<std::byte*>(::operator new (bytes, std::align_val_t{kHugePage})));
         left_ = bytes;
+#ifdef MADV_HUGEPAGE
+        // A pass over the weights touches more small pages than CPUs remember. The system may decline.
+        (void)madvise(bytes_.get(), bytes, MADV_HUGEPAGE);
+#endif
     }
     static std::size_t padded(std::size_t bytes) {
         return (bytes + kernels::kAlignment - 1) / kernels::kAlignment * kernels::kAlignment;
@@ -36,8 +42,10 @@ public:
     }
 
 private:
+    static constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
     struct Free {
-        void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{kernels::kAlignment}); }
+        void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{kHugePage}); }
     };
     std::unique_ptr<std::byte, Free> bytes_;
     std::size_t used_ = 0, left_ = 0;
