@@ -91,10 +91,19 @@ def test_thresholds_keep_their_promise_on_test_rows() -> None:
     assert statement is not None
     benign = file.evaluation["benign"]
     for action, key in (("review", "flagged"), ("block", "blocked")):
-        # The promise is about the rate; the test rows show it within their own 4 standard deviations.
-        # They are harmless texts of all kinds, of which the last promise speaks. No slack for chance: the
-        # thresholds were chosen with some.
-        assert benign[key] <= statement[action]["promises"][-1]["target"] * benign["texts"]
+        # No slack for chance: the thresholds were chosen with some.
+        (promise,) = (p for p in statement[action]["promises"] if "of all kinds" in p["set"])
+        assert benign[key] <= promise["target"] * benign["texts"]
+
+
+def test_sentences_that_name_a_group_are_as_ordinary_as_others() -> None:
+    statement = _modelfile.read(BUNDLED).scored[0].threshold_statement
+    assert statement is not None
+    for action in ("review", "block"):
+        ordinary, _, naming = statement[action]["promises"]
+        assert "name a group" in naming["set"]
+        assert naming["target"] == ordinary["target"]
+        assert naming["bound"] <= naming["target"]
 
 
 def test_categories_without_labels_have_no_score(classifier: Classifier) -> None:
