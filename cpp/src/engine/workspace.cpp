@@ -26,6 +26,7 @@ Workspace::Workspace(const model::Model& model) {
     const std::size_t window = model.architecture.positions;
     rows = kTokenBudget + window;
     const std::size_t padded = round_up(rows, kernels::kRowTile) + kernels::kRowTile;
+    // Even blocks of rows (encoder.cpp) are up to one and a half times as large as the kernels want them.
     const std::size_t block = round_up(table.row_block * 3 / 2, kernels::kRowTile) + kernels::kRowTile;
     const std::size_t widest = std::max(3 * hidden, intermediate);
     const std::size_t windows = rows / 2 + 1;  // the shortest window is [CLS] [SEP]
