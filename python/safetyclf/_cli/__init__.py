@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._errors import SafetyclfError
-from . import classify, convert, eval, export, info, train
+from . import classify, convert, eval, export, info, policy, train
 from ._common import BUG, CLOSED_PIPE, ERROR, INTERRUPTED, UsageError, complain
 from ._output import Output
 
-_COMMANDS = (classify, info, eval, convert, train, export)
+_COMMANDS = (classify, info, policy, eval, convert, train, export)
 
 
 class _Version(argparse.Action):
