@@ -61,7 +61,7 @@ void score(const Classifier& classifier, const Texts& texts) {
 void score_adaptively(const Classifier& classifier, const Texts& texts) {
     std::vector<float> probabilities(texts.size() * classifier.categories().size());
     std::vector<std::uint16_t> depths(texts.size());
-    classifier.adaptive_probabilities(texts, probabilities, {}, depths);
+    classifier.adaptive_probabilities(texts, 0, probabilities, {}, depths);
 }
 
 void run(const std::string& path) {

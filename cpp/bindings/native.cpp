@@ -4,9 +4,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <chrono>
+#include <cstring>
 #include <deque>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,7 +25,6 @@ namespace {
 using safetyclf::Classifier;
 using safetyclf::Error;
 using safetyclf::ErrorCode;
-using safetyclf::policy::Action;
 using safetyclf::policy::Policy;
 
 // Raises the class of that name from safetyclf._errors.
@@ -218,63 +220,75 @@ py::tuple score(const Classifier& classifier, const py::handle& sequence, int de
                           as_array(std::move(windows), {ssize(n)}), texts.repaired());
 }
 
-py::tuple score_adaptively(const Classifier& classifier, const py::handle& sequence) {
+py::tuple score_adaptively(const Classifier& classifier, const py::handle& sequence, std::size_t level) {
     const Texts texts(sequence);
     const std::size_t n = texts.views().size(), classes = classifier.categories().size();
     std::vector<float> values(n * classes);
     std::vector<std::uint32_t> windows(n);
     std::vector<std::uint16_t> depths(n);
     without_gil([&](const safetyclf::StopCheck& stop) {
-        classifier.adaptive_probabilities(texts.views(), values, windows, depths, stop);
+        classifier.adaptive_probabilities(texts.views(), level, values, windows, depths, stop);
     });
     return py::make_tuple(as_array(std::move(values), {ssize(n), ssize(classes)}),
                           as_array(std::move(windows), {ssize(n)}), texts.repaired(),
                           as_array(std::move(depths), {ssize(n)}));
 }
 
-std::vector<safetyclf::policy::Thresholds> thresholds_of(const std::vector<float>& review,
-                                                         const std::vector<float>& block,
-                                                         std::size_t classes) {
-    if (review.size() != classes || block.size() != classes)
+// From the bytes of float32 [2, classes]: the review and the block thresholds.
+std::vector<safetyclf::policy::Thresholds> thresholds_of(std::string_view bytes, std::size_t classes) {
+    if (bytes.size() != 2 * classes * sizeof(float))
         throw Error(ErrorCode::invalid_argument, "need one review and one block threshold per category");
+    std::vector<float> values(2 * classes);
+    std::memcpy(values.data(), bytes.data(), bytes.size());
     std::vector<safetyclf::policy::Thresholds> out;
-    for (std::size_t c = 0; c < classes; ++c) out.push_back({review[c], block[c]});
+    for (std::size_t c = 0; c < classes; ++c) out.push_back({values[c], values[classes + c]});
     return out;
 }
 
-// One tuple (probabilities, flags, action, windows, repaired) per text, in plain Python objects: no NumPy
-// needed.
-py::list verdicts(const Classifier& classifier, const py::handle& sequence, const std::vector<float>& review,
-                  const std::vector<float>& block, bool adaptive) {
+template <class T>
+py::bytes as_bytes(std::span<const T> values) {
+    return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
+}
+
+// One tuple (scores, flags, action, windows, repaired) per text, without NumPy. Scores and flags as bytes:
+// most callers look at few of them.
+py::list verdicts(const Classifier& classifier, const py::handle& sequence, std::string_view thresholds_bytes,
+                  std::optional<std::size_t> level) {
     const Texts texts(sequence);
     const std::size_t n = texts.views().size(), classes = classifier.categories().size();
-    const auto thresholds = thresholds_of(review, block, classes);
+    const auto thresholds = thresholds_of(thresholds_bytes, classes);
     std::vector<float> values(n * classes);
     std::vector<std::uint32_t> windows(n);
     std::vector<std::uint16_t> depths(n);
     without_gil([&](const safetyclf::StopCheck& stop) {
-        if (adaptive)
-            classifier.adaptive_probabilities(texts.views(), values, windows, depths, stop);
+        if (level)
+            classifier.adaptive_probabilities(texts.views(), *level, values, windows, depths, stop);
         else
             classifier.probabilities(texts.views(), values, windows, stop);
     });
 
     py::list out(n);
+    const std::array<py::str, 3> actions{"allow", "review", "block"};
     std::vector<std::uint8_t> flags(classes);
     auto repaired = texts.repaired().begin();
     for (std::size_t i = 0; i < n; ++i) {
         const std::span<const float> row(values.data() + i * classes, classes);
-        const Action action = Policy::decide(row, thresholds, flags);
-        py::tuple probabilities(classes), flagged(classes);
-        for (std::size_t c = 0; c < classes; ++c) {
-            probabilities[c] = py::float_(row[c]);
-            flagged[c] = py::bool_(flags[c] != 0);
-        }
+        const auto action = static_cast<std::size_t>(Policy::decide(row, thresholds, flags));
         const bool was_repaired = repaired != texts.repaired().end() && *repaired == i;
         if (was_repaired) ++repaired;
-        out[i] = py::make_tuple(std::move(probabilities), std::move(flagged), static_cast<int>(action),
-                                windows[i], was_repaired);
+        out[i] = py::make_tuple(as_bytes(row), as_bytes(std::span<const std::uint8_t>(flags)),
+                                actions[action], windows[i], was_repaired);
     }
+    return out;
+}
+
+// One list of floors per level.
+py::list exit_floors(const Classifier& classifier) {
+    const std::vector<float> floors = classifier.exit_floors();
+    const auto classes = static_cast<std::ptrdiff_t>(classifier.categories().size());
+    py::list out;
+    for (auto level = floors.begin(); level != floors.end(); level += classes)
+        out.append(std::vector<float>(level, level + classes));
     return out;
 }
 
@@ -380,9 +394,9 @@ PYBIND11_MODULE(_native, m) {
                 return score(c, texts, static_cast<int>(depth));
             },
             py::arg("texts"), py::arg("depth"))
-        .def("adaptive_probabilities", score_adaptively, py::arg("texts"))
-        .def_property_readonly("exit_floors", &Classifier::exit_floors)
-        .def("verdicts", verdicts, py::arg("texts"), py::arg("review"), py::arg("block"), py::arg("adaptive"))
+        .def("adaptive_probabilities", score_adaptively, py::arg("texts"), py::arg("level"))
+        .def_property_readonly("exit_floors", exit_floors)
+        .def("verdicts", verdicts, py::arg("texts"), py::arg("thresholds"), py::arg("level"))
         .def("pooled", pooled, py::arg("texts"))
         .def("explain", explain, py::arg("text"), py::arg("category"))
         .def("tokenize", tokenize, py::arg("text"))

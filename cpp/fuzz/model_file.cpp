@@ -105,10 +105,11 @@ void use(const Model& model) {
         require(std::has_single_bit(exits.pairs) && exits.lexicon_scale > 0.0f);
         read_all(exits.lexicon, a.vocabulary + exits.pairs, std::int8_t{-128});
         read_floats(exits.weight, a.layers * hidden);
-        for (const auto* terms : {exits.bias, exits.lexical, exits.highest, exits.threshold})
-            read_floats(terms, a.layers);
+        for (const auto* terms : {exits.bias, exits.lexical, exits.highest}) read_floats(terms, a.layers);
+        read_floats(exits.threshold, exits.levels * a.layers);
         for (const auto* lines : {exits.slope, exits.shift}) read_floats(lines, a.layers * categories);
-        for (const auto* floors : {exits.floor_logit, exits.floor}) read_floats(floors, categories);
+        read_floats(exits.floor_logit, categories);
+        read_floats(exits.floor, exits.levels * categories);
     }
     safetyclf::text::RaggedBatch batch;
     const std::string_view text = "abc [CLS] b";

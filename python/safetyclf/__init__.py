@@ -26,7 +26,8 @@ from ._errors import (
     UnsupportedIsaError,
 )
 from ._native import build_info
-from ._results import Explanation, Span, Thresholds, Verdict
+from ._results import Explanation, Span, TermMatch, Thresholds
+from ._verdict import Verdict
 
 __version__: str = build_info()["version"]
 
@@ -43,6 +44,7 @@ __all__ = [
     "PolicyError",
     "SafetyclfError",
     "Span",
+    "TermMatch",
     "TextTooLargeError",
     "Thresholds",
     "UnsupportedIsaError",

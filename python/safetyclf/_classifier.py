@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
 
 from . import _policy
 from ._errors import InvalidArgumentError, InvalidInputError, ModelFileError
 from ._native import Engine, build_info
-from ._results import Action, Explanation, OffsetUnit, Thresholds, Verdict, merge_words
+from ._results import Explanation, OffsetUnit, Thresholds, merge_words
 from ._texts import Texts, as_tuple, for_engine, problem_of
+from ._verdict import Details, Rules, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 _BUNDLED: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "models", "default.safetensors")
-_ACTIONS: Final[tuple[Action, Action, Action]] = ("allow", "review", "block")
 _MAX_THREADS: Final = 1024
 Effort: TypeAlias = Literal["full", "adaptive"]
 _LARGEST_TEXT: Final = 1 << 30
@@ -153,8 +152,8 @@ class Classifier:
         Arguments and errors as for `classify_batch`. Texts in Arrow arrays are read there, without a copy.
         """
         native = for_engine(texts, "scores")
-        if self._adaptive:
-            values, _, _, left = self._engine.adaptive_probabilities(native)
+        if self._level is not None:
+            values, _, _, left = self._engine.adaptive_probabilities(native, self._level)
             return (values, left) if depths else values
         values = self._engine.probabilities(native)[0]
         if not depths:
@@ -206,7 +205,7 @@ class Classifier:
             "categories": [self._category_info(category) for category in self._section("categories")],
             "calibration": self._section("calibration"),
             "effort": self._options["effort"],
-            "exits": self._section("exits") if self._engine.exit_floors else None,
+            "exits": {**self._section("exits"), "level": self._level} if self._engine.exit_floors else None,
             "evaluation": self._section("evaluation"),
             "provenance": self._section("provenance"),
             "isa": self._engine.isa,
@@ -228,40 +227,38 @@ class Classifier:
     def _set_thresholds(self, policy: _policy.Policy | None) -> None:
         defaults = dict(zip(self._categories, map(_policy.from_file, self._engine.thresholds), strict=True))
         self._thresholds = defaults if policy is None else _policy.apply(policy, defaults, self.coverage)
-        self._review, self._block = _policy.to_native(list(self._thresholds.values()))
-        if self._adaptive:
-            self._check_floors()
+        self._native_thresholds = _policy.to_native(list(self._thresholds.values()))
+        self._level = self._first_level() if self._options["effort"] == "adaptive" else None
+        self._rules = Rules(self._categories, self._thresholds, self.model_id, None, self._details)
 
-    @property
-    def _adaptive(self) -> bool:
-        return bool(self._options["effort"] == "adaptive")
+    def _first_level(self) -> int:
+        """The first level of the rules for leaving early whose floors lie below the thresholds."""
+        problem = ""
+        for level, floors in enumerate(self._engine.exit_floors):
+            below = [
+                f"the threshold {review:g} of {category!r} is below its floor {floor:g}"
+                for (category, (review, _)), floor in zip(self._thresholds.items(), floors, strict=True)
+                if review is not None and review < floor
+            ]
+            if not below:
+                return level
+            problem = below[0]
+        raise InvalidArgumentError(
+            f"effort='adaptive': {problem}, down to which the rules for leaving early hold; use effort='full'"
+        )
 
-    def _check_floors(self) -> None:
-        for category, floor, review in zip(
-            self._categories, self._engine.exit_floors, self._review, strict=True
-        ):
-            if review < floor:
-                raise InvalidArgumentError(
-                    f"effort='adaptive': the threshold {review:g} of {category!r} is below its floor"
-                    f" {floor:g}, down to which the rules for leaving early hold; use effort='full'"
-                )
+    def _details(self) -> Details:
+        statements = {
+            category["name"]: _policy.statement_id(category["threshold_statement"])
+            for category in self._section("categories")
+            if category["name"] in self._thresholds
+        }
+        return Details({}, {name: (found, found) for name, found in statements.items()})
 
     def _verdicts(self, texts: Sequence[str]) -> list[Verdict]:
-        results = self._engine.verdicts(texts, self._review, self._block, self._adaptive)
-        return [
-            Verdict(
-                flagged=any(flags),
-                action=_ACTIONS[action],
-                scores=dict(zip(self._categories, probabilities, strict=True)),
-                categories=dict(zip(self._categories, flags, strict=True)),
-                thresholds=dict(self._thresholds),
-                windows=windows,
-                repaired=repaired,
-                model=self.model_id,
-                _explain=partial(self._explain, text),
-            )
-            for text, (probabilities, flags, action, windows, repaired) in zip(texts, results, strict=True)
-        ]
+        states = self._engine.verdicts(texts, self._native_thresholds, self._level)
+        explain, rules = self._explain, self._rules
+        return [Verdict(state, rules, (text, explain)) for text, state in zip(texts, states, strict=True)]
 
     def _stream(self, texts: Iterator[str], batch_size: int) -> Iterator[Verdict]:
         first = 0

@@ -543,10 +543,13 @@ def expected_shapes(file: ModelFile) -> dict[str, tuple[str, tuple[int, ...]]]:
         shapes["exits.lexicon"] = ("I8", (-1,))
         shapes["exits.lexicon.scale"] = ("F32", (1,))
         shapes["exits.weight"] = ("F32", (a.layers, a.hidden))
-        for name in ("bias", "lexical", "highest", "threshold"):
+        for name in ("bias", "lexical", "highest"):
             shapes[f"exits.{name}"] = ("F32", (a.layers,))
+        levels = max(1, len(file.tensors.get("exits.threshold", ())))
+        shapes["exits.threshold"] = ("F32", (levels, a.layers))
+        shapes["exits.floor"] = ("F32", (levels, c))
         shapes["exits.slope"] = shapes["exits.shift"] = ("F32", (a.layers, c))
-        shapes["exits.floor_logit"] = shapes["exits.floor"] = ("F32", (c,))
+        shapes["exits.floor_logit"] = ("F32", (c,))
     return shapes
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._texts import ArrowArray, ArrowStream
+from ._verdict import State
 
 class BuildInfo(TypedDict):
     version: str
@@ -46,17 +47,15 @@ class Engine:
     def logits(
         self, texts: Sequence[str], depth: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32], list[int]]: ...
-    # per text: probabilities, flags, action (0 allow, 1 review, 2 block), windows, repaired
-    # empty if the model file has no rules for leaving early
+    # by level; empty if the model file has no rules for leaving early
     @property
-    def exit_floors(self) -> list[float]: ...
+    def exit_floors(self) -> list[list[float]]: ...
     # as `probabilities`, and the depth at which each text left uint16 (n)
     def adaptive_probabilities(
-        self, texts: Sequence[str] | ArrowArray | ArrowStream
+        self, texts: Sequence[str] | ArrowArray | ArrowStream, level: int
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32], list[int], npt.NDArray[np.uint16]]: ...
-    def verdicts(
-        self, texts: Sequence[str], review: Sequence[float], block: Sequence[float], adaptive: bool
-    ) -> list[tuple[tuple[float, ...], tuple[bool, ...], int, int, bool]]: ...
+    # thresholds: float32 [2, k], review and block; level of the rules for leaving early, None: every layer
+    def verdicts(self, texts: Sequence[str], thresholds: bytes, level: int | None) -> list[State]: ...
     # float32 (windows of all texts, depths, hidden), first window of each text and their total uint32 (n + 1)
     def pooled(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint32]]: ...
     # logit, bias, window; byte begin, byte end, weight, continues-a-word of each token of the window

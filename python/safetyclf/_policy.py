@@ -21,11 +21,10 @@ def from_file(native: tuple[float, float]) -> Thresholds:
     return Thresholds(review, block)
 
 
-def to_native(thresholds: Sequence[Thresholds]) -> tuple[list[float], list[float]]:
-    """Columns of review and block thresholds for the engine."""
-    review = [_NEVER if t.review is None else t.review for t in thresholds]
-    block = [_NEVER if t.block is None else t.block for t in thresholds]
-    return review, block
+def to_native(thresholds: Sequence[Thresholds]) -> bytes:
+    """The thresholds for the engine: float32 [2, C], review and block."""
+    columns = [[_NEVER if t is None else t for t in column] for column in zip(*thresholds, strict=True)]
+    return struct.pack(f"{2 * len(thresholds)}f", *columns[0], *columns[1])
 
 
 def apply(
@@ -45,6 +44,17 @@ def apply(
             )
         result[category] = _thresholds(category, value, defaults[category])
     return result
+
+
+def statement_id(statement: Mapping[str, object] | None) -> str | None:
+    """Twelve hex digits that stand for a threshold's statement: of the SHA-256 of its canonical JSON."""
+    import hashlib
+    import json
+
+    if statement is None:
+        return None
+    canonical = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def _thresholds(category: str, value: object, default: Thresholds) -> Thresholds:

@@ -36,12 +36,13 @@ def engine(path: Path, threads: int = 1, isa: str = "") -> Engine:
 
 
 @pytest.mark.parametrize("isa", safetyclf.build_info()["supported_isas"])
-def test_engine_equals_the_reference(path: Path, isa: str) -> None:
-    probabilities, _, _, depths = engine(path, isa=isa).adaptive_probabilities(SENTENCES)
+@pytest.mark.parametrize("level", [0, 1])
+def test_engine_equals_the_reference(path: Path, isa: str, level: int) -> None:
+    probabilities, _, _, depths = engine(path, isa=isa).adaptive_probabilities(SENTENCES, level)
     assert set(depths.tolist()) == {0, 1, 2, 3}  # or else some way is not tested
     reference = load(path)
     for text, row, depth in zip(SENTENCES, probabilities, depths, strict=True):
-        expected, expected_depth = reference.adaptive_probabilities(text)
+        expected, expected_depth = reference.adaptive_probabilities(text, level)
         assert depth == expected_depth, text
         assert row.tobytes() == expected.tobytes(), text
 
@@ -49,24 +50,25 @@ def test_engine_equals_the_reference(path: Path, isa: str) -> None:
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_bits_do_not_depend_on_batch_mates_or_threads(path: Path, threads: int) -> None:
     texts = [*SENTENCES * 9, *SENTENCES[::-1]]
-    together = engine(path, threads).adaptive_probabilities(texts)
+    together = engine(path, threads).adaptive_probabilities(texts, 0)
     single = engine(path)
-    alone = {text: single.adaptive_probabilities([text]) for text in SENTENCES}
+    alone = {text: single.adaptive_probabilities([text], 0) for text in SENTENCES}
     for i, text in enumerate(texts):
         assert together[0][i].tobytes() == alone[text][0][0].tobytes()
         assert together[1][i] == alone[text][1][0]
         assert together[3][i] == alone[text][3][0]
 
 
-def test_last_depth_has_the_bits_of_full_effort(path: Path) -> None:
-    probabilities, windows, _, depths = engine(path).adaptive_probabilities(SENTENCES)
+@pytest.mark.parametrize(("level", "floor"), [(0, 0.25), (1, 0.125)])
+def test_last_depth_has_the_bits_of_full_effort(path: Path, level: int, floor: float) -> None:
+    probabilities, windows, _, depths = engine(path).adaptive_probabilities(SENTENCES, level)
     full, full_windows, _ = engine(path).probabilities(SENTENCES)
     last = (depths == 3) & (windows == 1)
     assert last.any()
     assert probabilities[last].tobytes() == full[last].tobytes()
     assert (windows == full_windows).all()
     # What left early is below the floors.
-    assert (probabilities[depths < 3] < 0.25).all()
+    assert (probabilities[depths < 3] < floor).all()
 
 
 @pytest.mark.parametrize(("threshold", "depth"), [(1e6, 0), (-1e6, 3)])
@@ -74,14 +76,14 @@ def test_thresholds_at_the_ends(tmp_path: Path, threshold: float, depth: int) ->
     file = TinyModel(layers=3).build()
     path = tmp_path / "file.safetensors"
     _modelfile.write(path, file.with_exits(random_exits(file, threshold), {}))
-    found, _, _, depths = engine(path).adaptive_probabilities(SENTENCES)
+    found, _, _, depths = engine(path).adaptive_probabilities(SENTENCES, 0)
     assert (depths == depth).all()
     if depth == 3:
         assert found.tobytes() == engine(path).probabilities(SENTENCES)[0].tobytes()
 
 
 def test_no_texts(path: Path) -> None:
-    found, windows, repaired, depths = engine(path).adaptive_probabilities([])
+    found, windows, repaired, depths = engine(path).adaptive_probabilities([], 0)
     assert found.shape == (0, 3)
     assert windows.shape == depths.shape == (0,)
     assert repaired == []
@@ -97,16 +99,33 @@ def test_classifier(path: Path) -> None:
         assert list(verdict.scores.values()) == [float(p) for p in row]
         assert verdict.scores == fast.classify(text).scores
     assert fast.info()["effort"] == "adaptive"
-    assert fast.info()["exits"] == {"bound": 0.002}
+    assert fast.info()["exits"] == {"bound": 0.002, "level": 0}
+    assert full.info()["exits"] == {"bound": 0.002, "level": None}
 
 
 def test_policies_below_the_floors_are_refused(path: Path) -> None:
-    assert (
-        Classifier(path, effort="adaptive", policy={"violence": 0.25}).thresholds["violence"].review == 0.25
-    )
-    with pytest.raises(InvalidArgumentError, match=r"'violence'.* below its floor 0\.25.*full"):
-        Classifier(path, effort="adaptive", policy={"violence": (0.2, 0.9)})
-    Classifier(path, effort="full", policy={"violence": 0.2})
+    Classifier(path, effort="adaptive", policy={"violence": 0.125})
+    with pytest.raises(InvalidArgumentError, match=r"'violence'.* below its floor 0\.125.*full"):
+        Classifier(path, effort="adaptive", policy={"violence": (0.12, 0.9)})
+    Classifier(path, effort="full", policy={"violence": 0.12})
+
+
+@pytest.mark.parametrize(("threshold", "level"), [(0.25, 0), (0.24, 1), (None, 0)])
+def test_the_first_level_below_the_thresholds_is_used(
+    path: Path, threshold: float | None, level: int
+) -> None:
+    fast = Classifier(path, effort="adaptive", policy={"violence": threshold})  # type: ignore[dict-item]
+    found, depths = fast.scores(SENTENCES, depths=True)
+    expected, _, _, expected_depths = engine(path).adaptive_probabilities(SENTENCES, level)
+    assert found.tobytes() == expected.tobytes()
+    assert depths.tolist() == expected_depths.tolist()
+    other = engine(path).adaptive_probabilities(SENTENCES, 1 - level)
+    assert depths.tolist() != other[3].tolist()  # or else nothing is tested
+
+
+def test_levels_that_are_not_there(path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="level must be below 2"):
+        engine(path).adaptive_probabilities(["dog"], 2)
 
 
 def test_pickle_keeps_the_effort(path: Path) -> None:
@@ -121,7 +140,7 @@ def test_files_without_rules(tmp_path: Path) -> None:
     TinyModel().write(path)
     assert engine(path).exit_floors == []
     with pytest.raises(InvalidArgumentError, match="no rules for leaving early"):
-        engine(path).adaptive_probabilities(["dog"])
+        engine(path).adaptive_probabilities(["dog"], 0)
     with pytest.raises(InvalidArgumentError, match="no rules for leaving early"):
         Classifier(path, effort="adaptive")
     with pytest.raises(InvalidArgumentError, match="effort='fast'"):
@@ -147,13 +166,16 @@ def rewritten(changes: Mapping[str, npt.NDArray[Any] | None]) -> bytes:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"threshold": None}, 'tensor "exits.threshold" is missing'),
-        ({"threshold": np.zeros(2, np.float32)}, "must be F32 [3]"),
+        ({"bias": None}, 'tensor "exits.bias" is missing'),
+        ({"threshold": np.zeros(3, np.float32)}, "must be F32 [1x3]"),
+        ({"threshold": np.zeros((2, 2), np.float32)}, "must be F32 [2x3]"),
+        ({"threshold": np.zeros((0, 3), np.float32)}, "must be F32 [1x3]"),
+        ({"floor": np.full((1, 3), 0.5, np.float32)}, "must be F32 [2x3]"),
         ({"lexicon": np.zeros(10, np.int8)}, "a power of two of pairs"),
         ({"lexicon.scale": np.zeros(1, np.float32)}, "not positive"),
         ({"bias": np.full(3, np.nan, np.float32)}, "not finite"),
         ({"slope": np.full((3, 3), -1, np.float32)}, "outside [0, 1e6]"),
-        ({"floor": np.zeros(3, np.float32)}, "outside (0, 2]"),
+        ({"floor": np.zeros((2, 3), np.float32)}, "outside (0, 2]"),
         ({"more": np.zeros(3, np.float32)}, "unexpected"),
     ],
 )

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from safetyclf import _modelfile
-from safetyclf._errors import InternalError
+from safetyclf._errors import InternalError, InvalidArgumentError
 from safetyclf.reference import ReferenceModel, arithmetic, load
 from safetyclf.reference.arithmetic import F32, Floats
 from safetyclf.reference.text import Tokenizer
@@ -241,12 +241,18 @@ def test_engine_decides_alike(expected: Expected) -> None:
     reference, subject = expected.reference, engine(expected.path, "scalar")
     probabilities = np.stack([reference.calibrate(logits) for logits in expected.logits[-1]])
     assert_same_bits(probabilities, subject.probabilities(TEXTS)[0])
-    review, block = zip(*subject.thresholds, strict=True)
-    verdicts = subject.verdicts(TEXTS, review, block, False)
-    for row, (_, flags, action, _, _) in zip(probabilities, verdicts, strict=True):
+    thresholds = np.array(subject.thresholds, np.float32).T.tobytes()
+    verdicts = subject.verdicts(TEXTS, thresholds, None)
+    for row, (scores, flags, action, _, _) in zip(probabilities, verdicts, strict=True):
         flagged, expected_action = reference.decide(row)
-        assert flags == tuple(flagged.tolist())
-        assert ("allow", "review", "block")[action] == expected_action
+        assert scores == row.tobytes()
+        assert flags == bytes(flagged.tolist())
+        assert action == expected_action
+
+
+def test_thresholds_of_another_number_are_refused(expected: Expected) -> None:
+    with pytest.raises(InvalidArgumentError, match="one review and one block threshold"):
+        engine(expected.path, "scalar").verdicts(TEXTS, b"\0" * 4, None)
 
 
 def test_a_logit_that_is_not_finite_is_an_error(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from safetyclf.train import train
 from safetyclf.train.config import ExitsConfig
 from safetyclf.train.data import CALIBRATION, TRAIN, Dataset, read_dataset
 from safetyclf.train.exits import Lexicon, read_windows
+from safetyclf.train.thresholds import upper_bound
 from train_helpers import make_data, run_config
 
 EXITS = ExitsConfig(rate=0.05, texts=1000, pairs=1024)
@@ -54,30 +55,45 @@ def test_statement_counts_what_the_engine_does(trained: tuple[Path, ModelFile, D
     assert file.exits is not None
     texts = dataset.texts_of(dataset.rows(CALIBRATION))
     engine = engine_of(path)
-    found, _, _, depths = engine.adaptive_probabilities(texts)
     full = engine.probabilities(texts)[0]
-    floors = np.array(engine.exit_floors)
-    missed = ((full >= floors) & (found < floors)).any(axis=1)
     assert file.exits["texts"] == len(texts)
-    assert missed.sum() <= file.exits["violations"]
-    assert file.exits["violations"] / len(texts) <= file.exits["bound"] <= EXITS.rate
-    assert (depths == 0).any()  # the rules do something
-    assert file.exits["left_at_depth"][0] >= (depths == 0).sum() > 0
-    assert 0 < file.exits["mean_depth"] < file.architecture.layers
+    assert len(file.exits["levels"]) == len(engine.exit_floors) == len(EXITS.margins) + 1
+    for level, (stated, floors) in enumerate(zip(file.exits["levels"], engine.exit_floors, strict=True)):
+        found, _, _, depths = engine.adaptive_probabilities(texts, level)
+        missed = ((full >= np.array(floors)) & (found < np.array(floors))).any(axis=1)
+        assert missed.sum() <= stated["violations"]
+        assert stated["violations"] / len(texts) <= file.exits["bound"] <= EXITS.rate
+        assert (depths == 0).any()  # the rules do something
+        assert stated["left_at_depth"][0] >= (depths == 0).sum() > 0
+        assert 0 < stated["mean_depth"] < file.architecture.layers
+
+
+def test_bounds_hold_for_all_levels_together(trained: tuple[Path, ModelFile, Dataset]) -> None:
+    _, file, _ = trained
+    assert file.exits is not None
+    levels = file.exits["levels"]
+    confidence = 1 - (1 - EXITS.confidence) / len(levels)
+    violations = max(level["violations"] for level in levels)
+    assert file.exits["bound"] == upper_bound(violations, file.exits["texts"], confidence)
 
 
 def test_floors_lie_below_the_thresholds(trained: tuple[Path, ModelFile, Dataset]) -> None:
     _, file, _ = trained
-    assert (file.tensors["exits.floor"] <= file.tensors["thresholds.review"]).all()
+    floors, thresholds = file.tensors["exits.floor"], file.tensors["thresholds.review"]
+    fits = (floors <= thresholds).all(axis=1)
+    assert fits.any()
+    # Each level lets go what the one before it may keep.
+    assert (np.diff(floors[: len(EXITS.margins)], axis=0) <= 0).all()
 
 
 def test_reference_agrees_on_fitted_rules(trained: tuple[Path, ModelFile, Dataset]) -> None:
     path, _, dataset = trained
     texts = dataset.texts_of(dataset.rows(CALIBRATION)[:25])
-    found, _, _, depths = engine_of(path).adaptive_probabilities(texts)
+    level = len(EXITS.margins)
+    found, _, _, depths = engine_of(path).adaptive_probabilities(texts, level)
     reference = load(path)
     for text, row, depth in zip(texts, found, depths, strict=True):
-        expected, expected_depth = reference.adaptive_probabilities(text)
+        expected, expected_depth = reference.adaptive_probabilities(text, level)
         assert depth == expected_depth
         assert row.tobytes() == expected.tobytes()
 
@@ -104,12 +120,12 @@ def test_lexicon_tells_words_and_pairs_apart(trained: tuple[Path, ModelFile, Dat
 def test_too_few_rows_make_rules_that_let_nothing_leave(tmp_path: Path) -> None:
     file = trained_in(tmp_path, replace(EXITS, rate=0.001), [])
     assert file.exits is not None
-    assert file.exits["left_at_depth"][:-1] == [0, 0]
+    assert all(level["left_at_depth"][:-1] == [0, 0] for level in file.exits["levels"])
     assert _modelfile.read(tmp_path / "model.safetensors").exits == file.exits
 
 
 def test_floors_above_the_thresholds_make_no_rules(tmp_path: Path) -> None:
     lines: list[str] = []
-    file = trained_in(tmp_path, replace(EXITS, floor_rate=0.001), lines)
+    file = trained_in(tmp_path, replace(EXITS, margins=(), floor_rate=0.001), lines)
     assert file.exits is None
     assert any("raise exits.floor_rate" in line for line in lines)

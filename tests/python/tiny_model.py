@@ -168,8 +168,8 @@ def random_exits(file: ModelFile, threshold: float = 0.0) -> Mapping[str, npt.ND
         "slope": numbers.uniform("slope", (a.layers, c), 0.5, 1.5),
         "shift": numbers.uniform("shift", (a.layers, c), -0.5, 0.5),
         "floor_logit": numbers.uniform("floor_logit", (c,), -0.2, 0.2),
-        "floor": np.full(c, 0.25, np.float32),
-        "threshold": np.full(a.layers, threshold, np.float32),
+        "floor": np.array([[0.25] * c, [0.125] * c], np.float32),
+        "threshold": np.stack([np.full(a.layers, threshold - lower, np.float32) for lower in (0, 0.3)]),
     }
     for name in ("bias", "lexical", "highest"):
         rules[name] = numbers.uniform(name, (a.layers,), -0.2, 0.8)

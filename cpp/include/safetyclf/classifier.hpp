@@ -82,13 +82,13 @@ public:
     void probabilities(std::span<const std::string_view> texts, std::span<float> probabilities,
                        std::span<std::uint32_t> windows, const StopCheck& stop = {}) const;
 
-    // The same where the rules of the model file let windows leave early; depths: [texts], after how many
-    // layers the last window of each text left. Needs a model with such rules, else Error(invalid_argument).
-    void adaptive_probabilities(std::span<const std::string_view> texts, std::span<float> probabilities,
-                                std::span<std::uint32_t> windows, std::span<std::uint16_t> depths,
-                                const StopCheck& stop = {}) const;
-    [[nodiscard]] bool has_exits() const;
-    // [categories]: what a text that leaves early stays below; empty without such rules.
+    // The same where the rules of the model file let windows leave early, kept to the floors of `level`;
+    // depths: [texts], after how many layers the last window of each text left. Needs a model with that
+    // level, else Error(invalid_argument).
+    void adaptive_probabilities(std::span<const std::string_view> texts, std::size_t level,
+                                std::span<float> probabilities, std::span<std::uint32_t> windows,
+                                std::span<std::uint16_t> depths, const StopCheck& stop = {}) const;
+    // [levels, categories]: what a text that leaves early stays below; empty without such rules.
     [[nodiscard]] std::vector<float> exit_floors() const;
 
     // Mean-pooled hidden states, one row per window: [windows, depths, hidden]; text_offsets gets texts + 1

@@ -204,7 +204,7 @@ struct Classifier::Impl {
 
     // As `logits`, but emits probabilities, which may be those of windows that left early, and the largest
     // depth.
-    void adaptive(Texts texts, std::span<std::uint32_t> windows, const StopCheck& stop,
+    void adaptive(Texts texts, std::size_t level, std::span<std::uint32_t> windows, const StopCheck& stop,
                   const auto& emit) const {
         const std::size_t classes = category_count();
         for_each_micro_batch(
@@ -215,7 +215,8 @@ struct Classifier::Impl {
             },
             [&](Session& s, Workspace& ws, std::span<const std::int32_t> ids,
                 std::span<const std::uint32_t> offsets, std::size_t slot) {
-                engine::score_adaptively(*model, ids, offsets, ws, s.window_values.data() + slot * classes,
+                engine::score_adaptively(*model, ids, offsets, level, ws,
+                                         s.window_values.data() + slot * classes,
                                          s.window_depths.data() + slot);
             },
             [&](Session& s, std::size_t first) {
@@ -309,23 +310,21 @@ void Classifier::logits(Texts texts, std::size_t depth, std::span<float> logits,
     });
 }
 
-bool Classifier::has_exits() const {
-    return impl_->model->exits.has_value();
-}
-
 std::vector<float> Classifier::exit_floors() const {
-    const std::size_t classes = has_exits() ? impl_->category_count() : 0;
-    const float* const floors = has_exits() ? impl_->model->exits->floor : nullptr;
-    return {floors, floors + classes};
+    if (!impl_->model->exits) return {};
+    const model::Exits& exits = *impl_->model->exits;
+    return {exits.floor, exits.floor + exits.levels * impl_->category_count()};
 }
 
-void Classifier::adaptive_probabilities(Texts texts, std::span<float> probabilities,
+void Classifier::adaptive_probabilities(Texts texts, std::size_t level, std::span<float> probabilities,
                                         std::span<std::uint32_t> windows, std::span<std::uint16_t> depths,
                                         const StopCheck& stop) const {
-    if (!has_exits())
-        throw Error(ErrorCode::invalid_argument, "this model file has no rules for leaving early");
+    const auto& exits = impl_->model->exits;
+    if (!exits) throw Error(ErrorCode::invalid_argument, "this model file has no rules for leaving early");
+    if (level >= exits->levels)
+        throw Error(ErrorCode::invalid_argument, "level must be below " + std::to_string(exits->levels));
     const std::size_t classes = impl_->category_count();
-    impl_->adaptive(texts, windows, stop,
+    impl_->adaptive(texts, level, windows, stop,
                     [&](std::size_t text, const std::vector<float>& row, std::uint16_t depth) {
                         std::copy(row.begin(), row.end(),
                                   probabilities.begin() + static_cast<std::ptrdiff_t>(text * classes));

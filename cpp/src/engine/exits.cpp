@@ -37,7 +37,7 @@ void require_finite(std::span<const float> logits) {
 }
 
 // What the heads of an earlier depth say of the last one's probabilities.
-void estimate(const model::Model& model, std::size_t depth, std::span<float> logits,
+void estimate(const model::Model& model, std::size_t depth, const float* floor, std::span<float> logits,
               std::span<float> probabilities) {
     const Exits& exits = *model.exits;
     const std::size_t row = depth * logits.size();
@@ -45,8 +45,8 @@ void estimate(const model::Model& model, std::size_t depth, std::span<float> log
         logits[c] = exits.slope[row + c] * logits[c] + exits.shift[row + c];
     model.policy.calibrate(logits, probabilities);
     for (std::size_t c = 0; c < logits.size(); ++c)
-        if (probabilities[c] >= exits.floor[c])
-            probabilities[c] = std::nextafter(exits.floor[c], -1.0f);  // the rule has decided otherwise
+        if (probabilities[c] >= floor[c])
+            probabilities[c] = std::nextafter(floor[c], -1.0f);  // the rule has decided otherwise
 }
 
 }  // namespace
@@ -63,12 +63,14 @@ void head_logits(const model::Model& model, const float* pooled, std::size_t win
 }
 
 void score_adaptively(const model::Model& model, std::span<const std::int32_t> ids,
-                      std::span<const std::uint32_t> row_offsets, Workspace& ws, float* probabilities,
-                      std::uint16_t* depths) {
+                      std::span<const std::uint32_t> row_offsets, std::size_t level, Workspace& ws,
+                      float* probabilities, std::uint16_t* depths) {
     const Exits& exits = *model.exits;
     const std::size_t classes = model.categories.size();
     const std::size_t hidden = model.architecture.hidden;
     const std::size_t layers = model.layers.size();
+    const float* const threshold = exits.threshold + level * layers;
+    const float* const floor = exits.floor + level * classes;
     Pass pass(model, ids, row_offsets, ws);
     std::iota(ws.number, ws.number + pass.windows(), 0U);
     for (std::size_t w = 0; w < pass.windows(); ++w)
@@ -97,8 +99,8 @@ void score_adaptively(const model::Model& model, std::span<const std::int32_t> i
                 highest = std::max(highest, logits[c] - exits.floor_logit[c]);
             const float score = ws.exit_scores[w] + exits.bias[depth] + exits.lexical[depth] * ws.lexical[w] +
                                 exits.highest[depth] * highest;
-            if (score < exits.threshold[depth]) {  // a score that is not a number stays
-                estimate(model, depth, logits, row(probabilities, ws.number[w]));
+            if (score < threshold[depth]) {  // a score that is not a number stays
+                estimate(model, depth, floor, logits, row(probabilities, ws.number[w]));
                 depths[ws.number[w]] = static_cast<std::uint16_t>(depth);
                 continue;
             }

@@ -15,11 +15,11 @@ namespace safetyclf::engine {
 void head_logits(const model::Model& model, const float* pooled, std::size_t windows, std::size_t depth,
                  float* logits);
 
-// Calibrated probabilities [windows, categories], and after how many layers each window left [windows]. A
-// window's result does not depend on the others. Needs a model with exits. Throws Error(internal) when a
-// logit is not finite.
+// Calibrated probabilities [windows, categories], and after how many layers each window left [windows], by
+// the thresholds and floors of `level`. A window's result does not depend on the others. Needs a model with
+// exits. Throws Error(internal) when a logit is not finite.
 void score_adaptively(const model::Model& model, std::span<const std::int32_t> ids,
-                      std::span<const std::uint32_t> row_offsets, Workspace& ws, float* probabilities,
-                      std::uint16_t* depths);
+                      std::span<const std::uint32_t> row_offsets, std::size_t level, Workspace& ws,
+                      float* probabilities, std::uint16_t* depths);
 
 }  // namespace safetyclf::engine

@@ -130,6 +130,7 @@ private:
                 .bias = floats(container, "exits.bias"),
                 .lexical = floats(container, "exits.lexical"),
                 .highest = floats(container, "exits.highest"),
+                .levels = tensor(container, "exits.threshold").shape[0],
                 .threshold = floats(container, "exits.threshold"),
                 .slope = floats(container, "exits.slope"),
                 .shift = floats(container, "exits.shift"),

@@ -45,11 +45,12 @@ struct Exits {
     const float* bias;         // [layers]
     const float* lexical;      // [layers] factor of the lexicon's sum
     const float* highest;      // [layers] factor of the largest logit above its floor
-    const float* threshold;    // [layers] a score below it leaves
+    std::size_t levels;        // each with floors of its own, and thresholds that keep to them
+    const float* threshold;    // [levels, layers] a score below it leaves
     const float* slope;        // [layers, categories] logit at the last depth = slope * logit here + shift
     const float* shift;        // [layers, categories]
-    const float* floor_logit;  // [categories] logit at the last depth that means `floor`
-    const float* floor;        // [categories] probability that a window that leaves is said to stay below
+    const float* floor_logit;  // [categories] what `highest` counts from
+    const float* floor;        // [levels, categories] what a window that leaves is said to stay below
 };
 
 class Model {

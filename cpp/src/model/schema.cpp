@@ -245,10 +245,10 @@ using ExpectedTensors = std::map<std::string, Expected, std::less<>>;
 ExpectedTensors expected_tensors(const Container& container, const Schema& schema) {
     const Architecture& a = schema.architecture;
     const std::uint64_t categories = schema.scored.size();
-    const auto free_size = [&](std::string_view name) -> std::uint64_t {
+    const auto free_size = [&](std::string_view name, std::size_t dimensions = 1) -> std::uint64_t {
         const auto found = container.tensors.find(name);
-        return found != container.tensors.end() && found->second.shape.size() == 1 ? found->second.shape[0]
-                                                                                   : 1;
+        const bool fits = found != container.tensors.end() && found->second.shape.size() == dimensions;
+        return fits ? found->second.shape[0] : 1;
     };
     ExpectedTensors all;
     const auto f32 = [&](const std::string& name, const Shape& shape) { all[name] = {DType::f32, shape}; };
@@ -289,12 +289,14 @@ ExpectedTensors expected_tensors(const Container& container, const Schema& schem
         all["exits.lexicon"] = {DType::i8, {free_size("exits.lexicon")}};
         f32("exits.lexicon.scale", {1});
         f32("exits.weight", {a.layers, a.hidden});
-        for (const char* const name : {"bias", "lexical", "highest", "threshold"})
+        for (const char* const name : {"bias", "lexical", "highest"})
             f32(std::string("exits.") + name, {a.layers});
+        const std::uint64_t levels = std::max<std::uint64_t>(1, free_size("exits.threshold", 2));
+        f32("exits.threshold", {levels, a.layers});
+        f32("exits.floor", {levels, categories});
         f32("exits.slope", {a.layers, categories});
         f32("exits.shift", {a.layers, categories});
         f32("exits.floor_logit", {categories});
-        f32("exits.floor", {categories});
     }
     return all;
 }

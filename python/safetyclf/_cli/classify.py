@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from .._classifier import Classifier
 from .._errors import DataFileError, MissingDependencyError
-from .._results import Thresholds, Verdict
+from .._results import Thresholds
 from .._texts import problem_of
+from .._verdict import Verdict
 from ._common import ERROR, FLAGGED, OK, Subparsers, UsageError, add_classifier_options, complain
 from ._inputs import Record, Source, format_of, open_source
 from ._output import Output

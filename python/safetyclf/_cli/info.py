@@ -130,11 +130,12 @@ def _notes(info: dict[str, Any]) -> list[str]:
         f"bound: {promise}" + (f" ({', '.join(names)})" if len(promises) > 1 else "")
         for promise, names in promises.items()
     ]
-    if info["exits"] and {"rule", "bound", "violations", "texts"} <= info["exits"].keys():
+    if info["exits"] and {"rule", "bound", "levels", "texts"} <= info["exits"].keys():
         exits = info["exits"]
+        seen = ", ".join(str(level["violations"]) for level in exits["levels"])
         said.append(
             f"effort adaptive: {exits['rule']}; bound {exits['bound']:.3%}, {exits['texts']} texts, "
-            f"{exits['violations']} seen"
+            f"seen at each level of floors: {seen}"
         )
     gaps += [
         f"no {actions} threshold for {', '.join(names)}: {why}" for (actions, why), names in absent.items()

@@ -79,8 +79,8 @@ class Scorer:
         self.classifier = classifier
         self.engine: Engine = classifier._engine  # logits and tokens are not part of the public API
         self.progress = progress
-        review, block = to_native(list(classifier.thresholds.values()))
-        self._review, self._block = np.array(review, np.float32), np.array(block, np.float32)
+        thresholds = np.frombuffer(to_native(list(classifier.thresholds.values())), np.float32)
+        self._review, self._block = thresholds.reshape(2, -1)
 
     def scores(self, texts: Sequence[str], task: str = "scoring") -> Scores:
         """Probabilities and decisions."""

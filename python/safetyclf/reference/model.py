@@ -125,14 +125,15 @@ class ReferenceModel:
 
     # Leaving early (docs/adaptive-depth.md) -----------------------------------------------------------------
 
-    def adaptive_probabilities(self, text: str) -> tuple[Floats, int]:
+    def adaptive_probabilities(self, text: str, level: int = 0) -> tuple[Floats, int]:
         """Probabilities float32 [categories] and the depth at which the last window of the text left."""
-        windows = [self._adaptive_window(ids) for ids in self.windows(text)]
+        windows = [self._adaptive_window(ids, level) for ids in self.windows(text)]
         highest: Floats = np.stack([probabilities for probabilities, _ in windows]).max(axis=0)
         return highest, max(depth for _, depth in windows)
 
-    def _adaptive_window(self, ids: Sequence[int]) -> tuple[Floats, int]:
+    def _adaptive_window(self, ids: Sequence[int], level: int) -> tuple[Floats, int]:
         t = self.tensors
+        thresholds, floor = t["exits.threshold"][level], t["exits.floor"][level]
         lexical = self.lexical_sum(ids)
         for depth, pooled in enumerate(self.pool(ids)):
             logits = self.head_logits(pooled[None], depth)[0]
@@ -141,10 +142,10 @@ class ReferenceModel:
             score = ar.dot_rows(pooled[None], t["exits.weight"][depth : depth + 1])[0, 0]
             score = score + t["exits.bias"][depth] + t["exits.lexical"][depth] * lexical
             score = score + t["exits.highest"][depth] * (logits - t["exits.floor_logit"]).max()
-            if score < t["exits.threshold"][depth]:
+            if score < thresholds[depth]:
                 probabilities = self.calibrate(t["exits.slope"][depth] * logits + t["exits.shift"][depth])
-                below = np.nextafter(t["exits.floor"], F32(-1))
-                return np.where(probabilities >= t["exits.floor"], below, probabilities).astype(F32), depth
+                below = np.nextafter(floor, F32(-1))
+                return np.where(probabilities >= floor, below, probabilities).astype(F32), depth
         return self.calibrate(logits), self.architecture.layers
 
     def lexical_sum(self, ids: Sequence[int]) -> np.float32:

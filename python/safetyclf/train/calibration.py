@@ -45,6 +45,12 @@ class Curve:
         inside = np.minimum(np.maximum(p + t * (q - p), p), q)
         return np.where(left < 0, self.probability[0], inside).astype(np.float32)
 
+    def inverse(self, probability: float) -> float:
+        """About the lowest logit of that probability; infinite for one that the curve does not reach."""
+        if probability > self.probability[-1]:
+            return float("inf")
+        return float(np.interp(probability, self.probability, self.logit))
+
 
 def fit_curve(
     logits: npt.NDArray[np.float32], labels: npt.NDArray[np.integer], config: CalibrationConfig

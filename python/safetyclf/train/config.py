@@ -205,9 +205,11 @@ class ExitsConfig:
 
     Attributes:
         rate: at most this share of texts may leave although some category would have reached its floor, with
-            `confidence`.
-        floor_rate: floors lie where this share of the harmless selection rows reaches one of them; above
-            `thresholds.hard_review_rate`, so that they lie below the thresholds.
+            `confidence` for all levels of floors together.
+        margins: a level each, rising: floors so far below the thresholds that the selection rows give, in
+            logits. Policies with thresholds above the floors of a level can use it.
+        floor_rate: of the last level, for policies with lower thresholds: floors lie where this share of the
+            harmless selection rows reaches one of them.
         texts: training texts for the weights of hidden states; the lexicon is fitted to all.
         pairs: size of the lexicon's table of token pairs, a power of two.
         l2: of the weights of hidden states.
@@ -215,6 +217,7 @@ class ExitsConfig:
 
     rate: float = 0.0
     confidence: float = 0.95
+    margins: tuple[float, ...] = (0.1, 0.3, 0.6)
     floor_rate: float = 0.05
     texts: int = 40_000
     pairs: int = 2**17

@@ -139,6 +139,10 @@ def _check(config: TrainingConfig, name: str) -> None:
     require(0 <= exits.rate < 1, "'exits.rate' must be at least 0 and below 1")
     require(0 < exits.confidence < 1, "'exits.confidence' must be above 0 and below 1")
     require(0 < exits.floor_rate < 1, "'exits.floor_rate' must be above 0 and below 1")
+    require(
+        all(margin > 0 for margin in exits.margins) and list(exits.margins) == sorted(exits.margins),
+        "'exits.margins' must be positive and rise",
+    )
     require(exits.texts >= 1000, "'exits.texts' must be at least 1000")
     require(exits.pairs.bit_count() == 1, "'exits.pairs' must be a power of two")
     require(config.weights.full_rows >= 1, "'weights.full_rows' must be at least 1")

@@ -5,7 +5,11 @@ at or above its floor. A window whose score is below the threshold leaves. The t
 of the calibration rows, so that the bound on the share of texts which leave although they would have reached
 a floor is exact: the rule of `thresholds`, on scores that nothing fitted has seen.
 
-Floors, scores and scales come from training and selection rows alone.
+The higher the floors, the more may leave; but they must lie below a policy's thresholds. So there are levels,
+each with floors and a threshold of its own, which hold all together (Bonferroni).
+
+Floors, scores and scales come from training and selection rows alone. Thresholds of decisions come from
+calibration rows, so that floors cannot be taken from them: their places are guessed on selection rows.
 """
 
 from __future__ import annotations
@@ -24,7 +28,6 @@ from .._native import Engine
 from ..reference.model import pair_hashes
 from .calibration import Curve
 from .config import ExitsConfig
-from .decision import Scale
 from .thresholds import allowed_hits, upper_bound
 
 Floats = npt.NDArray[np.float32]
@@ -136,8 +139,7 @@ def fit_exits(
     config: ExitsConfig,
     file: ModelFile,
     engine: Engine,
-    scale: Scale,
-    floor_score: float,
+    floor_logits: Floats,
     curves: Sequence[Curve],
     texts: Mapping[str, Sequence[str]],
     report: Callable[[str], None],
@@ -148,15 +150,15 @@ def fit_exits(
         config: of `train.exits`.
         file: the complete file that gets them.
         engine: of this file, or of one with the same weights.
-        scale: where scores of different categories are comparable.
-        floor_score: the floor of all categories on this scale, from selection rows.
+        floor_logits: float32 [levels, C], what stands for the floors at the last depth; scores are fitted to
+            the first level.
         curves: of the file.
         texts: "train" for the lexicon and, the first `config.texts` of them, for the weights; "selection" for
             how these add up; "calibration" for the thresholds.
         report: gets a line now and then.
     """
     layers = file.architecture.layers
-    floor_logit = scale.inverse(floor_score)
+    floor_logit = floor_logits[0]
     windows = {
         name: read_windows(engine, part, config.texts if name == "train" else None)
         for name, part in texts.items()
@@ -168,8 +170,9 @@ def fit_exits(
         if name != "train"
     }
     last = {name: part.last @ heads[-1].T + bias[-1] for name, part in windows.items()}
-    above = {name: (z - floor_logit).max(axis=1).astype(np.float64) for name, z in last.items()}
-    target = {name: expit(_SHARPNESS * margin) for name, margin in above.items()}
+    target = {
+        name: expit(_SHARPNESS * (z - floor_logit).max(axis=1).astype(np.float64)) for name, z in last.items()
+    }
 
     lexicon = Lexicon(file.architecture.vocabulary, config.pairs)
     lexicon.fit(windows["train"].ids, target["train"], config)
@@ -182,7 +185,10 @@ def fit_exits(
         "floor_logit": floor_logit,
         # A logit below the floor's means a probability below it, on flat parts of a curve as well.
         "floor": np.array(
-            [np.nextafter(curve(floor_logit[[c]])[0], np.float32(2)) for c, curve in enumerate(curves)],
+            [
+                [np.nextafter(curve(level[[c]])[0], np.float32(2)) for c, curve in enumerate(curves)]
+                for level in floor_logits
+            ],
             np.float32,
         ),
     }
@@ -212,7 +218,8 @@ def fit_exits(
         rows["slope"].append(slope)
         rows["shift"].append(shift)
     tensors |= {name: np.array(values, np.float32) for name, values in rows.items()}
-    return _certified(config, tensors, windows["calibration"], above["calibration"], scores["calibration"])
+    above = [(last["calibration"] - level).max(axis=1).astype(np.float64) for level in floor_logits]
+    return _certified(config, tensors, windows["calibration"], above, scores["calibration"])
 
 
 def _direction(pooled: Floats, target: Doubles, l2: float) -> Floats:
@@ -250,33 +257,42 @@ def _certified(
     config: ExitsConfig,
     tensors: dict[str, npt.NDArray[Any]],
     windows: Windows,
-    above: Doubles,
+    above: Sequence[Doubles],
     scores: Sequence[Doubles],
 ) -> Rules:
-    lowest = np.min(scores, axis=0)
-    lowest[above < 0] = np.inf  # may leave
-    texts = len(windows.offsets) - 1
-    wrong = np.minimum.reduceat(lowest, windows.offsets[:-1])
-    allowed = allowed_hits(texts, config.rate, config.confidence)
-    threshold = -np.inf if allowed < 0 else float(np.sort(wrong)[allowed])
-    # Just below in single precision: sums of the engine and of numpy may differ in the last bits.
-    limit = np.float32(min(threshold, 1e6) - 1e-4) if np.isfinite(threshold) else np.float32(-1e6)
-    layers = len(scores)
-    tensors["threshold"] = np.full(layers, limit, np.float32)
-    leaves = np.stack(scores) < limit
-    depth = np.where(leaves.any(axis=0), leaves.argmax(axis=0), layers)
+    """Thresholds for each level; `above` is how far each window lies above the level's floors."""
+    texts, layers = len(windows.offsets) - 1, len(scores)
+    confidence = 1 - (1 - config.confidence) / len(above)
+    allowed = allowed_hits(texts, config.rate, confidence)
     tokens = np.array([len(ids) for ids in windows.ids])
+    thresholds, levels = [], []
+    for margin in above:
+        lowest = np.min(scores, axis=0)
+        lowest[margin < 0] = np.inf  # may leave
+        wrong = np.minimum.reduceat(lowest, windows.offsets[:-1])
+        threshold = -np.inf if allowed < 0 else float(np.sort(wrong)[allowed])
+        # Just below in single precision: sums of the engine and of numpy may differ in the last bits.
+        limit = np.float32(min(threshold, 1e6) - 1e-4) if np.isfinite(threshold) else np.float32(-1e6)
+        thresholds.append(np.full(layers, limit, np.float32))
+        leaves = np.stack(scores) < limit
+        depth = np.where(leaves.any(axis=0), leaves.argmax(axis=0), layers)
+        levels.append(
+            {
+                "violations": int((wrong < limit).sum()),
+                "mean_depth": float((depth * tokens).sum() / tokens.sum()),
+                "left_at_depth": np.bincount(depth, minlength=layers + 1).tolist(),
+            }
+        )
+    tensors["threshold"] = np.stack(thresholds)
     statement = {
         "rule": "of texts like the calibration rows at most the share `bound` leaves early although at full "
-        "depth some category would be at or above its floor, with probability `confidence` (exact, "
-        "one-sided)",
+        "depth some category would be at or above its floor, with probability `confidence` for all levels "
+        "together (exact, one-sided)",
         "set": "calibration rows",
         "texts": texts,
         "target": config.rate,
         "confidence": config.confidence,
-        "bound": upper_bound(max(allowed, 0), texts, config.confidence),
-        "violations": int((wrong < limit).sum()),
-        "mean_depth": float((depth * tokens).sum() / tokens.sum()),
-        "left_at_depth": np.bincount(depth, minlength=layers + 1).tolist(),
+        "bound": upper_bound(max(allowed, 0), texts, confidence),
+        "levels": levels,
     }
     return Rules(tensors, statement)

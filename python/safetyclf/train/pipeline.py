@@ -102,9 +102,8 @@ def train(
     depth = trained.file.architecture.layers
     scorer = _Scorer(config, trained.file, cache / "heads.safetensors", threads, progress)
     selection, calibration, test = (scorer(dataset, split) for split in (SELECTION, CALIBRATION, TEST))
-    decision = decide(
-        config, selection.at(depth), calibration.at(depth), dataset.sha256, _naming(config, scorer.engine)
-    )
+    naming = _naming(config, scorer.engine)
+    decision = decide(config, selection.at(depth), calibration.at(depth), dataset.sha256, naming)
     file = trained.file.with_decision(
         [(curve.logit, curve.probability) for curve in decision.curves],
         decision.review,
@@ -122,7 +121,7 @@ def train(
     )
     if config.exits.rate > 0:
         report("exits: reading the texts that the rules for leaving early are fitted to")
-        file = _with_exits(run, file, scorer.engine, decision, selection.at(depth))
+        file = _with_exits(run, file, scorer.engine, decision, selection.at(depth), naming)
     evaluation = _evaluation(config, dataset, test, depth, decision)
     about = provenance(config, dataset, trained.about, sample)
     _modelfile.write(output, replace(file, evaluation=evaluation, provenance=about))
@@ -390,23 +389,43 @@ def _naming(config: TrainingConfig, engine: Engine) -> tuple[Floats, Floats] | N
 
 
 def _with_exits(
-    run: _Run, file: ModelFile, engine: Engine, decision: Decision, selection: Scored
+    run: _Run,
+    file: ModelFile,
+    engine: Engine,
+    decision: Decision,
+    selection: Scored,
+    naming: tuple[Floats, Floats] | None,
 ) -> ModelFile:
     config, dataset = run.config, run.dataset
-    scale = Scale.of(selection)
-    highest = np.sort(scale(selection.logits)[selection.harmless()].max(axis=1))
-    floor_score = float(highest[int((1 - config.exits.floor_rate) * len(highest))])
     rng = np.random.default_rng(config.exits.seed)
     texts = {
         "train": dataset.texts_of(rng.permutation(dataset.rows(TRAIN))),
         "selection": dataset.texts_of(dataset.rows(SELECTION)),
         "calibration": dataset.texts_of(dataset.rows(CALIBRATION)),
     }
-    rules = fit_exits(config.exits, file, engine, scale, floor_score, decision.curves, texts, run.report)
-    if (rules.tensors["floor"] > decision.review).any():
+    floors = _floor_logits(config, selection, naming)
+    rules = fit_exits(config.exits, file, engine, floors, decision.curves, texts, run.report)
+    fits = (rules.tensors["floor"] <= decision.review).all(axis=1)
+    if not fits.any():
         run.report("exits: left out, as a floor is above its threshold: raise exits.floor_rate")
         return file
+    run.report(f"exits: level {fits.argmax()} is the first with floors below the thresholds")
     return file.with_exits(rules.tensors, {**rules.statement, "data_sha256": dataset.sha256})
+
+
+def _floor_logits(config: TrainingConfig, selection: Scored, naming: tuple[Floats, Floats] | None) -> Floats:
+    """The floors of each level, as logits float32 [levels, C], from selection rows and made sentences."""
+    guess = decide(config, selection, selection, "", naming)
+    thresholds = np.array(
+        [curve.inverse(float(p)) for curve, p in zip(guess.curves, guess.review, strict=True)]
+    )
+    levels = [np.minimum(thresholds - margin, 1e6) for margin in config.exits.margins]
+    if not np.isfinite(thresholds).any():
+        levels = []
+    scale = Scale.of(selection)
+    highest = np.sort(scale(selection.logits)[selection.harmless()].max(axis=1))
+    score = float(highest[int((1 - config.exits.floor_rate) * len(highest))])
+    return np.stack([*levels, scale.inverse(score)]).astype(np.float32)
 
 
 def _evaluation(
