@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from corpora import Text
     from safetyclf import Classifier
 
-NEAREST = 10  # texts of about the same length that a latency is measured on, in turn
+NEAREST = 40  # texts of about the same length that a latency is measured on, in turn
 
 
 def decisions(classifier: Classifier, scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

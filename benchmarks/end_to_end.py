@@ -26,7 +26,7 @@ from _drive import Worker, interleave, latency, ratios, throughput
 KINDS = ("bulk", "latency", "scaling", "cold", "memory")
 SLOW = {"scalar": 100}  # instruction sets that get fewer texts
 LATENCY_CALLS = {20: 80, 120: 50}
-STREAMED = 10_000
+STREAMED = 100_000
 GREETING = "you are a wonderful person, have a nice day"
 
 FIRST_VERDICT = """
