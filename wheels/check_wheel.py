@@ -33,7 +33,7 @@ REQUIRED_FILES = {
     "safetyclf/models/default.safetensors",
 }
 # Folders and endings that a package folder may hold.
-SUFFIXES = {".py", ".pyi", ".typed", ".toml", ".safetensors", ".md", ".so"}
+SUFFIXES = {".py", ".pyi", ".typed", ".toml", ".json", ".safetensors", ".md", ".so"}
 
 
 def contents_problems(wheel: zipfile.ZipFile) -> Iterator[str]:
@@ -49,7 +49,7 @@ def contents_problems(wheel: zipfile.ZipFile) -> Iterator[str]:
             continue
         if path.parts[0] != "safetyclf":
             yield f"{name} lies outside the package"
-        elif "test" in path.name or (path.suffix not in SUFFIXES and path.name != "py.typed"):
+        elif path.name.startswith("test") or (path.suffix not in SUFFIXES and path.name != "py.typed"):
             yield f"{name} does not belong into a wheel"
     modules = [name for name in names if name.endswith(".so")]
     if len(modules) != 1 or not modules[0].startswith("safetyclf/_native."):

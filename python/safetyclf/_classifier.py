@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
 
-from . import _policy
 from ._errors import InvalidArgumentError, InvalidInputError, ModelFileError
+from ._in_force import InForce, Policy
 from ._native import Engine, build_info
 from ._results import Explanation, OffsetUnit, Thresholds, merge_words
 from ._texts import Texts, as_tuple, for_engine, problem_of
-from ._verdict import Details, Rules, Verdict
+from ._verdict import Verdict, with_terms
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,8 @@ class Classifier:
         self,
         model: str | os.PathLike[str] | None = None,
         *,
-        policy: _policy.Policy | None = None,
+        policy: Policy | None = None,
+        audience: str | None = None,
         device: Literal["cpu", "auto"] = "cpu",
         threads: int | None = None,
         effort: Effort = "full",
@@ -46,9 +47,11 @@ class Classifier:
 
         Args:
             model: path of a model file; None takes SAFETYCLF_MODEL, or else the model inside the package.
-            policy: thresholds that replace the file's: category -> review threshold, or (review, block).
+            policy: a policy file (docs/policies.md), by its path or as `safetyclf.policy.load` gives it; or
+                thresholds that replace the model file's: category -> review threshold, or (review, block).
                 Numbers in [0, 1], None for never. One number alone sets the review threshold and keeps the
                 file's block threshold, or raises it to the same.
+            audience: one of the policy file's audiences, whose thresholds hold in place of its general ones.
             device: "cpu" or "auto", which is the CPU in this build.
             threads: threads that work on one call, 1 to 1024; 1 works in the calling thread alone. None takes
                 SAFETYCLF_THREADS, or else as many as this process may use.
@@ -64,7 +67,7 @@ class Classifier:
             InvalidArgumentError: an option is out of its range, the file has no calibrated heads; or `effort`
                 is "adaptive" and the file has no rules for that, or the policy has a threshold below a floor
                 of theirs.
-            PolicyError: the policy does not fit the model.
+            PolicyError: the policy file breaks a rule, or the policy does not fit the model.
             UnsupportedIsaError: this CPU or this build lacks the instruction set.
         """
         _check_choice("device", device, ("cpu", "auto"), {"cuda": "this build has no CUDA support"})
@@ -97,7 +100,7 @@ class Classifier:
             raise InvalidArgumentError(
                 f"{self._path}: this model file has no rules for leaving early: effort must be 'full'"
             )
-        self._set_thresholds(policy)
+        self._use(policy, audience)
 
     def classify(self, text: str) -> Verdict:
         """The verdict on one text.
@@ -173,12 +176,22 @@ class Classifier:
 
         "trained", "weak" (few or indirect labels), "derived" (from other labels), or "none": not scored.
         """
-        return {category["name"]: category["coverage"] for category in self._section("categories")}
+        return self._in_force.coverage
 
     @property
     def thresholds(self) -> dict[str, Thresholds]:
         """The thresholds in force for each scored category: the model file's, or the policy's."""
-        return dict(self._thresholds)
+        return dict(self._in_force.thresholds)
+
+    @property
+    def statements(self) -> dict[str, dict[str, Any]]:
+        """What the thresholds in force rest on, in JSON types, by the ids that verdicts name."""
+        return self._in_force.statements
+
+    @property
+    def policy_id(self) -> str | None:
+        """`id-version+hash` of the policy file in force; None where the model file's thresholds are."""
+        return self._in_force.rules.policy
 
     @property
     def model_id(self) -> str:
@@ -204,6 +217,8 @@ class Classifier:
             "tokenizer": self._section("tokenizer"),
             "categories": [self._category_info(category) for category in self._section("categories")],
             "calibration": self._section("calibration"),
+            "policy": self.policy_id,
+            "audience": self._in_force.audience,
             "effort": self._options["effort"],
             "exits": {**self._section("exits"), "level": self._level} if self._engine.exit_floors else None,
             "evaluation": self._section("evaluation"),
@@ -222,14 +237,11 @@ class Classifier:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By reference: the other process needs the same model file at the same path, or the same package.
-        return _restore, (self._options, self._thresholds, self.model_id)
+        return _restore, (self._options, self._in_force.policy, self._in_force.audience, self.model_id)
 
-    def _set_thresholds(self, policy: _policy.Policy | None) -> None:
-        defaults = dict(zip(self._categories, map(_policy.from_file, self._engine.thresholds), strict=True))
-        self._thresholds = defaults if policy is None else _policy.apply(policy, defaults, self.coverage)
-        self._native_thresholds = _policy.to_native(list(self._thresholds.values()))
+    def _use(self, policy: Policy | None, audience: str | None) -> None:
+        self._in_force = InForce(self._engine, self._section, policy, audience)
         self._level = self._first_level() if self._options["effort"] == "adaptive" else None
-        self._rules = Rules(self._categories, self._thresholds, self.model_id, None, self._details)
 
     def _first_level(self) -> int:
         """The first level of the rules for leaving early whose floors lie below the thresholds."""
@@ -237,7 +249,9 @@ class Classifier:
         for level, floors in enumerate(self._engine.exit_floors):
             below = [
                 f"the threshold {review:g} of {category!r} is below its floor {floor:g}"
-                for (category, (review, _)), floor in zip(self._thresholds.items(), floors, strict=True)
+                for (category, (review, _)), floor in zip(
+                    self._in_force.thresholds.items(), floors, strict=True
+                )
                 if review is not None and review < floor
             ]
             if not below:
@@ -247,18 +261,16 @@ class Classifier:
             f"effort='adaptive': {problem}, down to which the rules for leaving early hold; use effort='full'"
         )
 
-    def _details(self) -> Details:
-        statements = {
-            category["name"]: _policy.statement_id(category["threshold_statement"])
-            for category in self._section("categories")
-            if category["name"] in self._thresholds
-        }
-        return Details({}, {name: (found, found) for name, found in statements.items()})
-
     def _verdicts(self, texts: Sequence[str]) -> list[Verdict]:
-        states = self._engine.verdicts(texts, self._native_thresholds, self._level)
-        explain, rules = self._explain, self._rules
-        return [Verdict(state, rules, (text, explain)) for text, state in zip(texts, states, strict=True)]
+        states = self._engine.verdicts(texts, self._in_force.native, self._level)
+        found = self._in_force.terms(texts)
+        explain, rules = self._explain, self._in_force.rules
+        if found is None:
+            return [Verdict(state, rules, (text, explain)) for text, state in zip(texts, states, strict=True)]
+        return [
+            Verdict(with_terms(state, matches, rules.categories), rules, (text, explain), matches)
+            for text, state, matches in zip(texts, states, found, strict=True)
+        ]
 
     def _stream(self, texts: Iterator[str], batch_size: int) -> Iterator[Verdict]:
         first = 0
@@ -287,18 +299,20 @@ class Classifier:
         return json.loads(self._metadata[key])
 
     def _category_info(self, category: dict[str, Any]) -> dict[str, Any]:
-        thresholds = self._thresholds.get(category["name"], Thresholds(None, None))
+        thresholds = self._in_force.thresholds.get(category["name"], Thresholds(None, None))
         return {**category, "review": thresholds.review, "block": thresholds.block}
 
 
-def _restore(options: dict[str, Any], thresholds: dict[str, Thresholds], model_id: str) -> Classifier:
+def _restore(
+    options: dict[str, Any], policy: Policy | None, audience: str | None, model_id: str
+) -> Classifier:
     """Unpickles a classifier. Raises ModelFileError when the model file is not the one it had."""
     classifier = Classifier(**options)
     if classifier.model_id != model_id:
         raise ModelFileError(
             f"cannot unpickle the classifier: the model here is {classifier.model_id}, it had {model_id}"
         )
-    classifier._set_thresholds(thresholds)
+    classifier._use(policy, audience)
     return classifier
 
 

@@ -46,15 +46,13 @@ def apply(
     return result
 
 
-def statement_id(statement: Mapping[str, object] | None) -> str | None:
+def statement_id(statement: Mapping[str, object]) -> str:
     """Twelve hex digits that stand for a threshold's statement: of the SHA-256 of its canonical JSON."""
     import hashlib
     import json
 
-    if statement is None:
-        return None
-    canonical = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    canonical = json.dumps(statement, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:12]
 
 
 def _thresholds(category: str, value: object, default: Thresholds) -> Thresholds:
@@ -76,16 +74,20 @@ def _thresholds(category: str, value: object, default: Thresholds) -> Thresholds
     return Thresholds(review, block)
 
 
+def rounded(value: float) -> float:
+    """A threshold as the engine will compare it: `score >= threshold` then means the same in Python."""
+    result: float = struct.unpack("f", struct.pack("f", value))[0]
+    return result
+
+
 def _checked(category: str, value: object) -> Threshold:
     if value is None:
         return None
     try:
         if isinstance(value, bool | str) or not 0 <= value <= 1:  # type: ignore[operator]
             raise ValueError
-        # As the engine will compare it: `score >= threshold` then means the same in Python.
-        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+        return rounded(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, struct.error):
         raise PolicyError(
             f"policy: {category!r}: a threshold is a number in [0, 1], or None for never, not {value!r}"
         ) from None
-    return rounded

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from ._errors import InvalidArgumentError, SafetyclfError
 from ._results import Action, Explanation, OffsetUnit, Span, TermMatch, Thresholds
 
+ACTIONS: Final[tuple[Action, ...]] = ("allow", "review", "block")
 # Scores float32 [C] and flags uint8 [C] as bytes, the action, windows, repaired: as the engine gives them.
 State: TypeAlias = tuple[bytes, bytes, Action, int, bool]
 Explain: TypeAlias = Callable[[str, str, OffsetUnit], Explanation]
+
+
+def with_terms(state: State, matches: Sequence[TermMatch], categories: Sequence[str]) -> State:
+    """What term lists make of the engine's verdict: they flag and act by themselves.
+
+    A list that allows a whole text overrules the model; what other allow lists take back is not in `matches`.
+    """
+    row, flags, action, windows, repaired = state
+    if any(match.action == "allow" for match in matches):
+        return row, bytes(len(flags)), "allow", windows, repaired
+    named = {match.category for match in matches}
+    flags = bytes(flag or name in named for flag, name in zip(flags, categories, strict=True))
+    strictest = max((action, *(match.action for match in matches)), key=ACTIONS.index)
+    return row, flags, strictest, windows, repaired
 
 
 class Details(NamedTuple):
@@ -53,6 +68,12 @@ class Rules:
         return Rules, (self.categories, self.thresholds, self.model, self.policy, self.details)
 
 
+_PUBLIC = (
+    "flagged", "action", "scores", "categories", "triggered", "severity", "matches", "thresholds",
+    "statements", "windows", "repaired", "model", "policy",
+)  # fmt: skip
+
+
 class Verdict:
     """The decision on one text.
 
@@ -78,6 +99,7 @@ class Verdict:
     """
 
     __slots__ = ("_categories", "_matches", "_rules", "_scores", "_source", "_state")
+    __match_args__ = _PUBLIC
     _state: State
     _rules: Rules
     _matches: tuple[TermMatch, ...]
@@ -234,14 +256,6 @@ class Verdict:
 
     def __copy__(self) -> Verdict:
         return self
-
-
-_PUBLIC = (
-    "flagged", "action", "scores", "categories", "triggered", "severity", "matches", "thresholds",
-    "statements", "windows", "repaired", "model", "policy",
-)  # fmt: skip
-# Not in the class body, which names each attribute already.
-Verdict.__match_args__ = _PUBLIC
 
 
 def _key(verdict: Verdict) -> tuple[Any, ...]:

@@ -62,6 +62,13 @@ def add_parser(subparsers: Subparsers) -> None:
         help="thresholds in place of the model's, in [0, 1] or 'never'; may be repeated",
     )
     parser.add_argument(
+        "--policy",
+        default=os.environ.get("SAFETYCLF_POLICY") or None,
+        metavar="FILE",
+        help="policy file that decides (SAFETYCLF_POLICY; default: the model's thresholds)",
+    )
+    parser.add_argument("--audience", metavar="NAME", help="one of the policy's audiences")
+    parser.add_argument(
         "--max-text-bytes", type=int, default=1 << 20, metavar="N", help="refuse longer messages"
     )
     parser.add_argument(
@@ -80,9 +87,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     if arguments.text and arguments.files:
         raise UsageError("give messages with --text or FILEs, not both")
+    if arguments.threshold and arguments.policy:
+        raise UsageError("give --threshold or --policy, not both: a policy file has its own thresholds")
     classifier = Classifier(
         arguments.model,
-        policy=dict(arguments.threshold),
+        policy=arguments.policy or dict(arguments.threshold) or None,
+        audience=arguments.audience,
         threads=arguments.threads,
         isa=arguments.isa,
         effort=arguments.effort,
@@ -188,6 +198,10 @@ class _Job:
         if verdict.repaired:
             result["repaired"] = True
         result["model"] = verdict.model
+        if verdict.policy is not None:
+            result["policy"] = verdict.policy
+            result["severity"] = verdict.severity
+            result["matches"] = [match._asdict() for match in verdict.matches]
         return _json_line(result)
 
     def _error_line(self, name: str, record: Record) -> str:

@@ -1,0 +1,109 @@
+"""What decides on a text: the model file's thresholds, those of a mapping, or a policy file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from . import _policy
+from ._errors import InvalidArgumentError
+from ._native import Engine
+from ._results import TermMatch, Thresholds
+from ._verdict import Details, Rules
+
+if TYPE_CHECKING:
+    from .policy.document import PolicyDocument
+    from .policy.terms import TermFinder
+
+Policy: TypeAlias = "_policy.Policy | PolicyDocument | str | os.PathLike[str]"
+
+
+class InForce:
+    """A policy fitted to a model. Immutable.
+
+    Attributes:
+        thresholds: of each scored category, in column order.
+        native: the same for the engine.
+        rules: what verdicts share.
+        policy: what was given, with a path replaced by what was read from it; None for nothing.
+        audience: what was given.
+    """
+
+    def __init__(
+        self, engine: Engine, section: Callable[[str], Any], policy: Policy | None, audience: str | None
+    ) -> None:
+        self._section = section
+        self._statements: dict[str, Mapping[str, Any]] = {}
+        self._finder: TermFinder | None = None
+        self._categories = tuple(name for name, _ in engine.categories)
+        defaults = map(_policy.from_file, engine.thresholds)
+        self._defaults = dict(zip(self._categories, defaults, strict=True))
+        self.policy, self.audience = policy, audience
+        policy_id = None
+        details: Details | Callable[[], Details] = self._default_details
+        if policy is None or isinstance(policy, Mapping):
+            if audience is not None:
+                raise InvalidArgumentError("audience: only policy files have audiences")
+            self.thresholds = self._defaults
+            if policy is not None:
+                self.thresholds = _policy.apply(policy, self._defaults, self.coverage)
+        else:
+            from .policy import applied
+
+            self.policy = document = applied.read(policy)
+            policy_id = document.full_id
+            self.thresholds, details, self._statements = applied.apply(
+                document,
+                audience,
+                defaults=self._defaults,
+                coverage=self.coverage,
+                model_id=engine.model_id,
+                model_statements=self._model_statements(),
+            )
+            self._finder = applied.finder(document, engine)
+        self.native = _policy.to_native(list(self.thresholds.values()))
+        self.rules = Rules(self._categories, self.thresholds, engine.model_id, policy_id, details)
+
+    @property
+    def coverage(self) -> dict[str, str]:
+        """Of each category that the model file names."""
+        return {category["name"]: category["coverage"] for category in self._section("categories")}
+
+    @property
+    def statements(self) -> dict[str, dict[str, Any]]:
+        """What the thresholds rest on, by id."""
+        _ = self.rules.details  # which finds them
+        return {identity: dict(statement) for identity, statement in self._statements.items()}
+
+    def terms(self, texts: Sequence[str]) -> list[tuple[TermMatch, ...]] | None:
+        """What the policy's term lists find in each text; None without lists."""
+        return None if self._finder is None else self._finder.matches(texts)
+
+    def _model_statements(self) -> dict[str, Mapping[str, Any] | None]:
+        sections = self._section("categories")
+        return {c["name"]: c["threshold_statement"] for c in sections if c["name"] in self._categories}
+
+    def _default_details(self) -> Details:
+        """The default policy's severity levels; the model file's statements where its thresholds hold."""
+        from .policy.reading import load_default
+
+        found: dict[str, tuple[str | None, str | None]] = {}
+        for name, statement in self._model_statements().items():
+            if statement is None:
+                found[name] = (None, None)
+                continue
+            identity = _policy.statement_id(statement)
+            self._statements[identity] = statement
+            found[name] = _kept(identity, self.thresholds[name], self._defaults[name])
+        categories = load_default().categories
+        severity = {name: categories[name].severity for name in self._categories if name in categories}
+        return Details(severity, found)
+
+
+def _kept(identity: str, now: Thresholds, then: Thresholds) -> tuple[str | None, str | None]:
+    """The statement of thresholds that are still the model file's."""
+    return (
+        identity if now.review == then.review else None,
+        identity if now.block == then.block else None,
+    )
