@@ -12,6 +12,7 @@ Two kinds of table are made:
 
 * BERT: what Hugging Face `tokenizers` does to each code point. Its parts use data of different ages (LAYERS).
 * Rules: what the project's own normalisation rules need; they use the data files as they are.
+* Words: which characters term lists take for parts of a word.
 """
 
 from __future__ import annotations
@@ -71,9 +72,17 @@ FIRST_MAPPING = 16
 MAPS_TO_PUNCTUATION, MAPS_TO_CJK, WAS_PUNCTUATION, ORDERED_TAIL = 1, 2, 4, 8
 # Flags of a rule record; keep in step with unicode_tables.hpp.
 LATIN_LETTER, INVISIBLE, EMOJI_START = 1, 2, 4
+# Flags of a word character; keep in step with unicode_tables.hpp.
+IN_WORD, UNSPACED, MARK_IN_WORD = 1, 2, 4
 
 # Scripts that are written together with Latin letters in ordinary Japanese, Korean and Chinese text.
 NOT_CONFUSABLE_SCRIPTS = {"Latin", "Common", "Inherited", "Han", "Hiragana", "Katakana", "Bopomofo", "Hangul"}
+
+# Scripts that put no space between words.
+UNSPACED_SCRIPTS = {
+    *("Han", "Hiragana", "Katakana", "Bopomofo", "Yi"),
+    *("Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet", "Javanese"),
+}
 
 KEYCAP = 0x20E3
 EMOJI_VARIATION = 0xFE0F
@@ -320,6 +329,18 @@ def read_emoji(data: UnicodeData, path: Path) -> dict[tuple[int, ...], str]:
     return names
 
 
+# --- Words --------------------------------------------------------------------------------------------------
+
+
+def word_class(data: UnicodeData, code: int) -> int:
+    """Letters, marks and numbers of all scripts are parts of a word; nothing else is."""
+    category = data.category.get(code, "Cn")
+    if category[0] not in "LMN":
+        return 0
+    unspaced = data.script.get(code) in UNSPACED_SCRIPTS
+    return IN_WORD | UNSPACED * unspaced | MARK_IN_WORD * (category[0] == "M")
+
+
 # --- Layout -------------------------------------------------------------------------------------------------
 
 
@@ -460,6 +481,7 @@ def generate(unicode_folder: Path, confusables: Path) -> str:
         return records.setdefault((offset, ord(confusable.get(code, "\0")), flags), len(records))
 
     rules = two_stage(rule_record)
+    words = two_stage(lambda code: word_class(data, code))
     assert len(bert.pool.data) + FIRST_MAPPING < 2**16
     assert max(len(folds.data), len(records), len(trie.edge)) < 2**16
     flat = ",".join(f"{{{fold},{letter},{flags}}}" for fold, letter, flags in records)
@@ -475,6 +497,8 @@ def generate(unicode_folder: Path, confusables: Path) -> str:
         array("std::uint16_t", "kRuleValues", rules.values),
         f"const RuleRecord kRuleRecords[{len(records)}] = {{\n{record_lines}\n}};\n",
         byte_string("kFolds", bytes(folds.data)),
+        array("std::uint8_t", "kWordIndex", words.index),
+        array("std::uint8_t", "kWordClasses", words.values),
         array("std::uint16_t", "kEmojiFirstEdge", trie.first_edge),
         array("std::uint32_t", "kEmojiEdge", trie.edge),
         array("std::uint32_t", "kEmojiName", trie.name),

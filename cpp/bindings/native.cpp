@@ -4,10 +4,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,6 +27,9 @@ namespace {
 using safetyclf::Classifier;
 using safetyclf::Error;
 using safetyclf::ErrorCode;
+using safetyclf::TermMatcher;
+#include <algorithm>
+#include <array>
 using safetyclf::policy::Policy;
 
 // Raises the class of that name from safetyclf._errors.
@@ -331,6 +336,33 @@ py::str normalize(const Classifier& classifier, const py::object& text) {
     return out;
 }
 
+std::unique_ptr<TermMatcher> term_matcher(const Classifier& classifier, const py::object& terms,
+                                          const std::vector<std::uint8_t>& modes) {
+    const Texts texts(terms);
+    if (texts.views().size() != modes.size() ||
+        std::any_of(modes.begin(), modes.end(), [](std::uint8_t mode) { return mode > 2; }))
+        throw Error(ErrorCode::invalid_argument, "need one mode, from 0 to 2, for each term");
+    std::vector<safetyclf::Term> list;
+    for (const std::string_view text : texts.views())
+        list.push_back({text, static_cast<safetyclf::TermMode>(modes[list.size()])});
+    const py::gil_scoped_release release;
+    return std::make_unique<TermMatcher>(classifier, list);
+}
+
+// For each text its matches (term, byte begin, byte end).
+py::list find_terms(const TermMatcher& matcher, const py::object& sequence) {
+    const Texts texts(sequence);
+    std::vector<std::vector<safetyclf::TermMatch>> found;
+    without_gil([&](const safetyclf::StopCheck& stop) { found = matcher.find(texts.views(), stop); });
+    py::list out;
+    for (const auto& matches : found) {
+        py::list row;
+        for (const auto& match : matches) row.append(py::make_tuple(match.term, match.begin, match.end));
+        out.append(std::move(row));
+    }
+    return out;
+}
+
 py::dict build_info() {
     py::dict info;
     info["version"] = SAFETYCLF_VERSION;
@@ -401,6 +433,11 @@ PYBIND11_MODULE(_native, m) {
         .def("explain", explain, py::arg("text"), py::arg("category"))
         .def("tokenize", tokenize, py::arg("text"))
         .def("normalize", normalize, py::arg("text"));
+
+    py::class_<TermMatcher>(m, "TermMatcher")
+        .def(py::init(&term_matcher), py::arg("engine"), py::arg("terms"), py::arg("modes"),
+             py::keep_alive<1, 2>())
+        .def("find", find_terms, py::arg("texts"));
 
     m.def("build_info", build_info);
     m.def(

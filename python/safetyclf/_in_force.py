@@ -14,7 +14,7 @@ from ._verdict import Details, Rules
 
 if TYPE_CHECKING:
     from .policy.document import PolicyDocument
-    from .policy.terms import TermFinder
+    from .policy.terms import TermLists
 
 Policy: TypeAlias = "_policy.Policy | PolicyDocument | str | os.PathLike[str]"
 
@@ -35,7 +35,7 @@ class InForce:
     ) -> None:
         self._section = section
         self._statements: dict[str, Mapping[str, Any]] = {}
-        self._finder: TermFinder | None = None
+        self._lists: TermLists | None = None
         self._categories = tuple(name for name, _ in engine.categories)
         defaults = map(_policy.from_file, engine.thresholds)
         self._defaults = dict(zip(self._categories, defaults, strict=True))
@@ -61,7 +61,7 @@ class InForce:
                 model_id=engine.model_id,
                 model_statements=self._model_statements(),
             )
-            self._finder = applied.finder(document, engine)
+            self._lists = applied.lists(document, engine)
         self.native = _policy.to_native(list(self.thresholds.values()))
         self.rules = Rules(self._categories, self.thresholds, engine.model_id, policy_id, details)
 
@@ -78,7 +78,7 @@ class InForce:
 
     def terms(self, texts: Sequence[str]) -> list[tuple[TermMatch, ...]] | None:
         """What the policy's term lists find in each text; None without lists."""
-        return None if self._finder is None else self._finder.matches(texts)
+        return None if self._lists is None else self._lists.matches(texts)
 
     def _model_statements(self) -> dict[str, Mapping[str, Any] | None]:
         sections = self._section("categories")

@@ -24,9 +24,10 @@ class TermMatch(NamedTuple):
     Attributes:
         list: name of the list.
         term: as it stands in the list.
-        action: of the list.
-        category: that the list counts for, or None.
-        start, end: half-open offsets into the text, in code points.
+        action: of the list. "allow" only for a list with match "text": the whole text is allowed, whatever
+            the model says.
+        category: that the match counts for, or None.
+        start, end: half-open offsets into the text, in code points unless another unit was asked for.
     """
 
     list: str
@@ -84,12 +85,12 @@ def merge_words(
             words[-1] = (first, max(last, end), sum_so_far + weight)
         else:
             words.append((begin, end, weight))
-    offset = _offset_map(text, [offset for begin, end, _ in words for offset in (begin, end)], unit)
+    offset = offset_map(text, [offset for begin, end, _ in words for offset in (begin, end)], unit)
     spans = tuple(Span(offset[begin], offset[end], weight) for begin, end, weight in words)
     return Explanation(category, logit, bias, pieces[0][2] + pieces[-1][2], window, spans)
 
 
-def _offset_map(text: str, byte_offsets: list[int], unit: OffsetUnit) -> dict[int, int]:
+def offset_map(text: str, byte_offsets: list[int], unit: OffsetUnit) -> dict[int, int]:
     """Maps sorted byte offsets of the UTF-8 form, all at character boundaries, to offsets in `unit`."""
     if unit == "byte" or text.isascii():
         return {offset: offset for offset in byte_offsets}

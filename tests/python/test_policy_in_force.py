@@ -102,6 +102,83 @@ def test_severity_without_a_policy_is_the_default_one() -> None:
     assert Classifier().classify("good morning").severity == {}
 
 
+LISTS = (
+    RULES
+    + """
+[lists.names]
+title = "Names that we do not call each other"
+action = "block"
+category = "harassment"
+terms = ["wombat", "newt*"]
+[lists.words]
+title = "Words to look at"
+action = "review"
+terms = ["quibble"]
+[lists.fine]
+title = "What is meant otherwise"
+action = "allow"
+terms = ["wombat crossing"]
+[lists.greetings]
+title = "Whole messages that are always fine"
+action = "allow"
+match = "text"
+terms = ["hello wombat"]
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "action", "found", "counts"),
+    [
+        ("a wombat was here", "block", ["wombat"], True),
+        ("so many newts, so many wombats", "block", ["newt*"], True),
+        ("what a quibble", "review", ["quibble"], False),
+        ("see the wombat crossing", "allow", [], False),
+        ("wombat at the wombat crossing", "block", ["wombat"], True),
+        ("Hello, wombat", "block", ["wombat"], True),
+        ("  Hello WOMBAT ", "allow", ["hello wombat"], False),
+    ],
+)
+def test_term_lists_decide(tiny_path: Path, text: str, action: str, found: list[str], counts: bool) -> None:
+    never = LISTS.replace("review = 0.25\nblock = 0.75", 'review = "never"\nblock = "never"').replace(
+        "[categories.violence]", '[categories.violence]\nreview = "never"\nblock = "never"'
+    )
+    never = never.replace("review = 0.125", 'review = "never"')
+    verdict = Classifier(tiny_path, policy=loads(never)).classify(text)
+    assert verdict.action == action
+    assert verdict.flagged is (action != "allow")
+    assert sorted(match.term for match in verdict.matches) == found
+    assert verdict.categories["harassment"] is counts
+    assert ("harassment" in verdict.triggered) is counts
+    for match in verdict.matches:
+        assert 0 <= match.start < match.end <= len(text)
+
+
+def test_whole_texts_that_are_allowed_overrule_the_model(tiny_path: Path) -> None:
+    always = LISTS.replace("review = 0.25", "review = 0.0").replace("block = 0.75", "block = 0.0")
+    always = always.replace("review = 0.125", "review = 0.0")
+    classifier = Classifier(tiny_path, policy=loads(always))
+    assert classifier.classify("hello friend").action == "block"
+    verdict = classifier.classify("hello wombat")
+    assert (verdict.action, verdict.flagged, verdict.triggered) == ("allow", False, ())
+    assert verdict.scores == Classifier(tiny_path).classify("hello wombat").scores
+
+
+def test_disguised_terms_are_found() -> None:
+    policy = loads(LISTS.replace("review = 0.25", 'review = "never"').replace("block = 0.75", 'block = "never"'))
+    verdict = Classifier(policy=policy).classify("what a w0mbat")
+    assert [(match.term, match.start, match.end) for match in verdict.matches] == [("wombat", 7, 13)]
+
+
+def test_lists_survive_pickling_and_batches(tiny_path: Path) -> None:
+    classifier = Classifier(tiny_path, policy=loads(LISTS))
+    texts = ["a wombat", "hello wombat", "", "quibble quibble"] * 50
+    verdicts = classifier.classify_batch(texts)
+    assert verdicts == [classifier.classify(text) for text in texts]
+    assert pickle.loads(pickle.dumps(classifier)).classify_batch(texts) == verdicts
+    assert len(verdicts[3].matches) == 2
+
+
 def test_targets_must_be_calibrated(tiny_path: Path) -> None:
     target = HEAD + '[categories.harassment]\ntitle = "Harassment"\nreview = { fpr = 0.01 }\n'
     with pytest.raises(PolicyError, match="run safetyclf calibrate"):
@@ -134,7 +211,7 @@ def test_the_policy_package_is_imported_only_when_needed(tiny_path: Path) -> Non
     import sys
 
     code = (
-        "import sys, safetyclf; v = safetyclf.Classifier(sys.argv[1]).classify('hello'); v.scores; v.categories;"
+        "import sys, safetyclf; v = safetyclf.Classifier(sys.argv[1]).classify('hello'); v.scores;"
         "print([name for name in sys.modules if 'policy' in name and 'safetyclf' in name])"
     )
     done = subprocess.run(

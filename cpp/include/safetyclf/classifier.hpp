@@ -17,8 +17,16 @@
 
 #include "safetyclf/error.hpp"
 #include "safetyclf/stop_check.hpp"
+#include "safetyclf/terms.hpp"
 
 namespace safetyclf {
+
+namespace engine {
+class Runtime;
+}
+namespace policy {
+class TermMatcher;
+}
 
 struct Options {
     unsigned threads = 0;                   // 1 runs in the caller; 0: as many as this process may use
@@ -104,8 +112,28 @@ public:
     [[nodiscard]] std::string normalize(std::string_view text, const StopCheck& stop = {}) const;
 
 private:
+    friend class TermMatcher;
+    [[nodiscard]] engine::Runtime& runtime() const;
+    void refuse_oversized(std::span<const std::string_view> texts) const;
+
     struct Impl;
     std::unique_ptr<Impl> impl_;
+};
+
+// Terms to be looked for. Immutable and thread-safe as the classifier is, which must outlive it.
+class TermMatcher {
+public:
+    // Throws Error(invalid_argument) with the number of a term that breaks a rule of docs/term-lists.md.
+    TermMatcher(const Classifier& classifier, std::span<const Term> terms);
+    ~TermMatcher();
+
+    // The matches in each text, in no set order; those of one term do not overlap. Throws as logits() does.
+    [[nodiscard]] std::vector<std::vector<TermMatch>> find(std::span<const std::string_view> texts,
+                                                           const StopCheck& stop = {}) const;
+
+private:
+    const Classifier& classifier_;
+    std::unique_ptr<const policy::TermMatcher> matcher_;
 };
 
 // Instruction sets compiled in and those this CPU can run, best first; the one a new Classifier would use.

@@ -437,6 +437,13 @@ std::string Classifier::normalize(std::string_view text, const StopCheck& stop) 
     return out;
 }
 
+Runtime& Classifier::runtime() const {
+    return impl_->runtime();
+}
+void Classifier::refuse_oversized(Texts texts) const {
+    impl_->refuse_oversized(texts);
+}
+
 std::vector<std::string> compiled_isas() {
     return kernels::compiled();
 }

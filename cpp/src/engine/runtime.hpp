@@ -44,6 +44,7 @@ public:
     Runtime(const model::Model& model, unsigned threads);
 
     [[nodiscard]] pid_t owner() const { return owner_; }
+    [[nodiscard]] const model::Model& model() const { return model_; }
 
     // Indices 0 .. count - 1, each once, on the caller and the workers.
     void run(std::size_t count, const ThreadPool::Work& work);

@@ -164,6 +164,11 @@ void Tokenizer::normalize(std::string_view text, std::string& out, std::vector<s
     origin.push_back(static_cast<std::uint32_t>(text.size()));
 }
 
+const MappedText* Tokenizer::apply_rules(std::string_view text, RuleScratch& scratch,
+                                         StopPoints& stop) const {
+    return impl_->rules.concerns(text, stop) ? &impl_->rules.apply(text, scratch, stop) : nullptr;
+}
+
 std::size_t Tokenizer::vocabulary_size() const {
     return impl_->wordpiece.vocabulary_size();
 }

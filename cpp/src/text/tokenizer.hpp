@@ -16,6 +16,8 @@
 
 namespace safetyclf::text {
 
+class StopPoints;
+
 // A normalisation rule, by the name it has in the model file ("emoji_names/1"). Rules run in the order given,
 // before the BERT normaliser. The number is the revision of the rule and its Unicode tables: a file that
 // names one this build does not have is refused, so that the same model file gives the same ids for ever.
@@ -92,6 +94,11 @@ public:
     // Error(input_too_large) for 4 GiB or more, Error(cancelled) as encode() does.
     void normalize(std::string_view text, std::string& out, std::vector<std::uint32_t>& origin,
                    const StopCheck& stop = {}) const;
+
+    // The text after the rules, in a buffer of `scratch`; null where no rule changes it, but for ill-formed
+    // bytes. `text` must be shorter than 4 GiB.
+    [[nodiscard]] const MappedText* apply_rules(std::string_view text, RuleScratch& scratch,
+                                                StopPoints& stop) const;
 
     [[nodiscard]] std::size_t vocabulary_size() const;
     // Whether the id is a piece that goes on with the word before it ("##...").

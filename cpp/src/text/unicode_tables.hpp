@@ -35,6 +35,13 @@ enum RuleFlag : std::uint8_t {
     kEmojiStart = 4,  // an emoji sequence may start here (or it is the enclosing keycap, see emoji_names/1)
 };
 
+// What term lists ask about a character: letters, marks and numbers are parts of words.
+enum WordFlag : std::uint8_t {
+    kInWord = 1,
+    kUnspaced = 2,    // of a script that puts no space between words
+    kMarkInWord = 4,  // belongs to the character before it
+};
+
 struct RuleRecord {
     std::uint16_t fold;       // offset in kFolds of what fold_compatibility/1 makes of it; 0: nothing
     std::uint8_t confusable;  // the ASCII letter that fold_confusables/1 makes of it; 0: none
@@ -53,6 +60,8 @@ extern const std::uint8_t kRuleIndex[];
 extern const std::uint16_t kRuleValues[];
 extern const RuleRecord kRuleRecords[];
 extern const char kFolds[];
+extern const std::uint8_t kWordIndex[];
+extern const std::uint8_t kWordClasses[];
 
 // Trie of emoji sequences, nodes in breadth-first order: the edges of node n are kEmojiFirstEdge[n] up to
 // kEmojiFirstEdge[n + 1], sorted by code point, and edge e leads to node e + 1. kEmojiName is the offset of a
@@ -80,6 +89,10 @@ template <typename T>
 
 [[nodiscard]] inline const RuleRecord& rule_record(std::uint32_t code) noexcept {
     return kRuleRecords[look_up(kRuleIndex, kRuleValues, code)];
+}
+
+[[nodiscard]] inline std::uint8_t word_class(std::uint32_t code) noexcept {
+    return look_up(kWordIndex, kWordClasses, code);
 }
 
 }  // namespace safetyclf::text::tables

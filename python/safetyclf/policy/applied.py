@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .._errors import PolicyError
+from .._native import Engine
 from .._policy import statement_id
 from .._results import Thresholds
 from .._verdict import Details
 from .document import Decided, Limit, PolicyDocument, Target
 from .reading import load
 from .resolve import calibrated, limits_of, resolve_for
+from .terms import TermLists
 
 Statement = Mapping[str, Any]
 
@@ -93,5 +95,6 @@ def apply(
     return Applied(thresholds, Details(severity, statements), found)
 
 
-def finder(document: PolicyDocument, engine: object) -> None:
-    return None
+def lists(document: PolicyDocument, engine: Engine) -> TermLists | None:
+    """The policy's term lists, ready; None if it has none. Raises PolicyError for an impossible term."""
+    return TermLists(document, engine) if document.lists else None
