@@ -47,9 +47,10 @@ def contents_problems(wheel: zipfile.ZipFile) -> Iterator[str]:
         path = PurePosixPath(name)
         if path.parts[0].endswith(".dist-info"):
             continue
+        is_test = "test" in path.name and path.parent.name != "_cli"  # a command may be called test
         if path.parts[0] != "safetyclf":
             yield f"{name} lies outside the package"
-        elif path.name.startswith("test") or (path.suffix not in SUFFIXES and path.name != "py.typed"):
+        elif is_test or (path.suffix not in SUFFIXES and path.name != "py.typed"):
             yield f"{name} does not belong into a wheel"
     modules = [name for name in names if name.endswith(".so")]
     if len(modules) != 1 or not modules[0].startswith("safetyclf/_native."):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
+from . import policy_check, policy_init, policy_schema, policy_test
 from ._common import Subparsers
 
-_COMMANDS: Final[tuple[ModuleType, ...]] = ()
+_COMMANDS: Final[tuple[ModuleType, ...]] = (policy_check, policy_test, policy_init, policy_schema)
 
 
 def add_parser(subparsers: Subparsers) -> None:

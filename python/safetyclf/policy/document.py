@@ -139,7 +139,8 @@ class PolicyDocument:
         calibration: what `safetyclf calibrate` found, or None.
         sha256: of the policy's content, 64 hex digits: equal for equal policies however they are laid out.
         path: of the file it was read from, or None.
-        lines: line of each key in the file, from 1, by the path of names to it.
+        lines: line of each key in the file, from 1, by the path of names to it; elements of a list are
+            named "0", "1" and so on.
     """
 
     id: str

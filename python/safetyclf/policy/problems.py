@@ -35,7 +35,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     found = difflib.get_close_matches(name.lower(), names, n=1)
     if found:
         return f"did you mean {found[0]!r}?"
-    return f"known: {', '.join(names)}" if names else "there are none"
+    return f"known: {', '.join(map(repr, names))}" if names else "there are none"
 
 
 class Problems:

@@ -18,6 +18,7 @@ from .lines import key_lines
 from .problems import Problems
 
 DEFAULT: Final = Path(__file__).with_name("default.toml")
+SCHEMA: Final = Path(__file__).with_name("schema.json")
 
 _PLACE_OF_PARSER: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -61,10 +62,15 @@ def loads(text: str, name: str = "policy", *, folder: str | None = None) -> Poli
     Raises:
         PolicyError, MissingDependencyError: as `load`.
     """
-    data = _parse(text, name)
-    lines = key_lines(text.replace("\r\n", "\n"))
-    problems = Problems(name, lines)
-    document = sections.build(data, folder, problems)
+    try:
+        data = _parse(text, name)
+        lines = key_lines(text.replace("\r\n", "\n"))
+        problems = Problems(name, lines)
+        document = sections.build(data, folder, problems)
+    except RecursionError:
+        raise PolicyError(
+            f"{name}:1: tables or lists are nested too deeply; a policy needs no such depth"
+        ) from None
     relations.check(document, problems)
     problems.raise_if_any()
     return replace(document, sha256=_digest(document), lines=lines)
@@ -142,10 +148,6 @@ def _parse(text: str, name: str) -> dict[str, Any]:
         raise PolicyError(f"{name}:{line}: a lone surrogate is not text; take it out") from None
     try:
         data: dict[str, Any] = _toml().loads(text)
-    except RecursionError:
-        raise PolicyError(
-            f"{name}:1: not valid TOML: nested too deeply; a policy needs no such depth"
-        ) from None
     except ValueError as error:
         message = str(error)
         match = _PLACE_OF_PARSER.search(message)

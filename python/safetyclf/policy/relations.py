@@ -21,9 +21,13 @@ def check(document: PolicyDocument, problems: Problems) -> None:
         _examples(category, problems)
     for name, audience in document.audiences.items():
         for category_name, limits in audience.limits.items():
+            path = ("audiences", name, "thresholds", category_name)
             if category_name in document.categories:
-                path = ("audiences", name, "thresholds", category_name)
                 _order(limits, path, ("categories", category_name), problems)
+            else:
+                problems.add(
+                    path, f"unknown category {category_name!r}", nearest(category_name, document.categories)
+                )
     for name, terms in document.lists.items():
         if terms.category is not None and terms.category not in document.categories:
             problems.add(
@@ -72,7 +76,7 @@ def _parents(categories: Mapping[str, Category], problems: Problems) -> None:
             chain.append(str(parent))
         if parent == name and not reported & set(chain):
             reported |= set(chain)
-            circle = " -> ".join([*chain, name])
+            circle = " -> ".join(spelled((link,)) for link in (*chain, name))
             problems.add(path, f"the parents go in a circle: {circle}", "take one of these parents out")
 
 

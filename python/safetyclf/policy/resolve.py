@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._errors import PolicyError
 from .._policy import from_file, rounded
@@ -59,12 +59,45 @@ def resolve_for(
             is not calibrated, or for another model; a block threshold is below the review threshold. The
             message has a line for each problem.
     """
-    resolution = _Resolution(document, defaults, coverage, model_id, audience)
-    thresholds = {name: resolution.thresholds(name) for name in document.categories}
-    if resolution.problems:
-        raise PolicyError("\n".join(resolution.problems))
+    thresholds, problems = attempt(document, defaults, coverage, model_id, audience)
+    if problems:
+        name = document.path or "policy"
+        raise PolicyError(
+            "\n".join(
+                f"{name}:{line_of(document.lines, problem.path)}: {problem.message}" for problem in problems
+            )
+        )
     never = Thresholds(None, None)
     return {name: thresholds.get(name, never) for name in defaults}
+
+
+class Unresolved(NamedTuple):
+    """Why a threshold has no number. The codes are those of `safetyclf policy check`."""
+
+    code: str
+    path: Path
+    message: str
+
+
+def attempt(
+    document: PolicyDocument,
+    defaults: Mapping[str, Thresholds],
+    coverage: Mapping[str, str],
+    model_id: str,
+    audience: str | None,
+) -> tuple[dict[str, Thresholds], list[Unresolved]]:
+    """Thresholds of those categories of the policy that have any, and what is wrong with the others.
+
+    Raises:
+        PolicyError: the audience is unknown.
+    """
+    if audience is not None and audience not in document.audiences:
+        raise PolicyError(
+            f"{document.path or 'policy'}: no audience {audience!r}; {nearest(audience, document.audiences)}"
+        )
+    resolution = _Resolution(document, defaults, coverage, model_id, audience)
+    found = {name: resolution.thresholds(name) for name in document.categories}
+    return {name: pair for name, pair in found.items() if pair is not None}, resolution.problems
 
 
 def limits_of(document: PolicyDocument, category: str, audience: str | None) -> tuple[Limits, Path]:
@@ -107,69 +140,68 @@ class _Resolution:
         audience: str | None,
     ) -> None:
         self._document = document
-        self._name = document.path or "policy"
         self._defaults = defaults
         self._coverage = coverage
         self._model_id = model_id
         self._audience = audience
-        self.problems: list[str] = []
-        if audience is not None and audience not in document.audiences:
-            raise PolicyError(
-                f"{self._name}: no audience {audience!r}; {nearest(audience, document.audiences)}"
-            )
+        self.problems: list[Unresolved] = []
 
-    def thresholds(self, category: str) -> Thresholds:
+    def thresholds(self, category: str) -> Thresholds | None:
         limits, path = limits_of(self._document, category, self._audience)
         if category not in self._defaults:
             if decides(limits):
                 self._no_score(category)
+                return None
             return Thresholds(None, None)
         model, known_problems = self._defaults[category], len(self.problems)
-        review = self._number(category, "review", limits.review, model.review, path)
-        block = self._number(category, "block", limits.block, model.block, path)
-        fits = block is None or (review is not None and review <= block)
-        if fits or len(self.problems) > known_problems:
+        review = self._number(category, "review", limits.review, model.review)
+        block = self._number(category, "block", limits.block, model.block)
+        if len(self.problems) > known_problems:
+            return None
+        if block is None or (review is not None and review <= block):
             return Thresholds(review, block)
         # What is blocked is also flagged. "model" gives way to what the policy itself says.
         if limits.block == "model":
             return Thresholds(review, review)
         if limits.review == "model":
             return Thresholds(block, block)
-        self._problem(
-            (*path, "block"),
-            f"{spelled(path)}: block at {block:g} is below review at"
-            f" {'never' if review is None else format(review, 'g')}; correct one of the two",
-        )
-        return Thresholds(None, None)
+        place = self._place(category, "block")
+        at = "never" if review is None else f"{review:g}"
+        what = f"{spelled(path)}: block at {block:g} is below review at {at}; correct one of the two"
+        self.problems.append(Unresolved("block-below-review", place, what))
+        return None
 
-    def _number(
-        self, category: str, action: Decided, limit: Limit, model: float | None, path: Path
-    ) -> float | None:
+    def _number(self, category: str, action: Decided, limit: Limit, model: float | None) -> float | None:
         if isinstance(limit, float):
             return rounded(limit)
         if isinstance(limit, str):
             return model if limit == "model" else None
         calibration = self._document.calibration
         entry = calibrated(calibration, category, action, self._audience, limit)
-        place = (*path, action)
-        if entry is None:
-            self._problem(place, f"{spelled(place)} is a target and not calibrated; run safetyclf calibrate")
-        elif calibration is not None and calibration.model != self._model_id:
-            self._problem(
-                place,
+        place = self._place(category, action)
+        if entry is None or calibration is None:
+            what = f"{spelled(place)} is a target and not calibrated; run safetyclf calibrate"
+            self.problems.append(Unresolved("no-calibration", place, what))
+            return None
+        if calibration.model != self._model_id:
+            what = (
                 f"{spelled(place)} was calibrated for the model {calibration.model}, not for"
-                f" {self._model_id}; run safetyclf calibrate again",
+                f" {self._model_id}; run safetyclf calibrate again"
             )
-        elif entry.value is not None:
-            return rounded(entry.value)
-        return None
+            self.problems.append(Unresolved("other-model", place, what))
+            return None
+        return None if entry.value is None else rounded(entry.value)
+
+    def _place(self, category: str, action: Decided) -> Path:
+        """Where the limit stands: an audience may leave it to the category."""
+        path = (*limits_of(self._document, category, self._audience)[1], action)
+        return path if path in self._document.lines else ("categories", category, action)
 
     def _no_score(self, category: str) -> None:
+        path = ("categories", category)
         if category in self._coverage:
             what = 'has no score in this model; write review = "never" and block = "never", or leave it out'
+            self.problems.append(Unresolved("unscored", path, f"{category!r} {what}"))
         else:
             what = "is not a category of this model; run safetyclf policy compile, or correct the name"
-        self._problem(("categories", category), f"{category!r} {what}")
-
-    def _problem(self, path: Path, message: str) -> None:
-        self.problems.append(f"{self._name}:{line_of(self._document.lines, path)}: {message}")
+            self.problems.append(Unresolved("not-compiled", path, f"{category!r} {what}"))

@@ -27,7 +27,7 @@ from .document import (
 )
 from .folding import fold
 from .list_file import read_terms
-from .problems import Path, Problems, nearest, spelled
+from .problems import Path, Problems, spelled
 from .tables import CATEGORY, NAME, ONE_LINE, TERM, VERSION, Table, is_json, shown
 
 _KEYS: Final = (
@@ -105,11 +105,8 @@ def _audience(
         thresholds = Table(entry, place, problems, ("review", "block"))
         if isinstance(entry, dict) and not entry:
             problems.add(place, f"{spelled(place)!r} changes nothing", "give it a 'review' or a 'block'")
-        if category in categories:
-            limits[category] = _limits(thresholds, categories[category].limits)
-        else:
-            _limits(thresholds, Limits())
-            problems.add(place, f"unknown category {category!r}", nearest(category, categories))
+        own = categories[category].limits if category in categories else Limits()
+        limits[category] = _limits(thresholds, own)
     return Audience(name=name, title=table.title(), description=table.prose("description"), limits=limits)
 
 
@@ -185,13 +182,13 @@ def _term_list(name: str, value: Any, path: Path, folder: str | None, problems: 
     }
     first: dict[str, str] = {}
     for place, term in places.items():
-        if fold(term) in first:
+        if term and fold(term) in first:
             problems.add(
                 place,
                 f"the term {shown(term)} stands twice in the list (also {first[fold(term)]})",
                 "take one out",
             )
-        first.setdefault(fold(term), f"in line {problems.line(place)}")
+        first.setdefault(fold(term), f"line {problems.line(place)}")
     return TermList(
         name=name,
         title=table.title(),
@@ -224,13 +221,14 @@ def _terms_of_file(table: Table, folder: str | None, first: dict[str, str]) -> l
             table.under("file"), f"cannot read the terms in {path}: {reason}", "correct the path"
         )
         return []
+    first = {term: f"in the policy, {place}" for term, place in first.items()}
     for term, line in found:
         if fold(term) in first:
             table.problems.add_elsewhere(
                 f"{path}:{line}: the term {shown(term)} stands twice in the list (also {first[fold(term)]});"
                 " take one out"
             )
-        first.setdefault(fold(term), f"in line {line}")
+        first.setdefault(fold(term), f"line {line}")
     return [term for term, _ in found]
 
 
@@ -240,7 +238,7 @@ def _calibration(top: Table) -> Calibration:
     model = table.pattern("model", ONE_LINE, "the id of a model", advice)
     entries = table.get("thresholds")
     if not isinstance(entries, list):
-        if "thresholds" in table:
+        if table.require("thresholds", advice):
             table.wrong("thresholds", "a list of tables", advice)
         entries = []
     found = [

@@ -10,13 +10,13 @@ from .problems import Path, Problems, nearest, spelled
 
 Choice = TypeVar("Choice", bound=str)
 
-# schema.json has the same patterns.
-NAME: Final = re.compile(r"^[a-z0-9._-]{1,64}$")
-CATEGORY: Final = re.compile(r"^[a-z0-9_/-]{1,64}$")
-VERSION: Final = re.compile(r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$")
-ONE_LINE: Final = re.compile(r"^[^\r\n]*\S[^\r\n]*$")
+# schema.json has the same patterns, with `$` for the very end as in JavaScript.
+NAME: Final = re.compile(r"^[a-z0-9._-]{1,64}\Z")
+CATEGORY: Final = re.compile(r"^[a-z0-9_/-]{1,64}\Z")
+VERSION: Final = re.compile(r"^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\Z")
+ONE_LINE: Final = re.compile(r"^[^\r\n]*\S[^\r\n]*\Z")
 TEXT: Final = re.compile(r"\S")
-TERM: Final = re.compile(r"^[^\r\n]*[^\s*?][^\r\n]*$")
+TERM: Final = re.compile(r"^[^\r\n]*[^\s*?][^\r\n]*\Z")
 
 
 class Table:
@@ -151,16 +151,19 @@ def shown(value: Any) -> str:
         return "a list" if value else "an empty list"
     if isinstance(value, bool):
         return str(value).lower()
-    text = repr(value) if isinstance(value, str | int | float) else str(value)
+    try:
+        text = repr(value) if isinstance(value, str | int | float) else str(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        text = "a huge number"
     return text if len(text) <= 43 else f"{text[:40]}..."
 
 
 def is_json(value: Any) -> bool:
-    """Whether a TOML value has a JSON form: dates, infinities and NaN have none."""
+    """Whether a TOML value has a JSON form: dates, infinities, NaN and huge integers have none."""
     if isinstance(value, dict):
         return all(is_json(item) for item in value.values())
     if isinstance(value, list):
         return all(is_json(item) for item in value)
     if isinstance(value, float):
         return abs(value) < float("inf")
-    return isinstance(value, str | int)
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) < 1 << 63)
