@@ -32,10 +32,6 @@ def apply(
 ) -> dict[str, Thresholds]:
     """`defaults` with the policy's thresholds in place of theirs. Raises PolicyError."""
     result = dict(defaults)
-    if not isinstance(policy, Mapping):
-        raise PolicyError(
-            f"policy must be a mapping from category to threshold(s), not {type(policy).__name__}"
-        )
     for category, value in policy.items():
         if category not in defaults:
             reason = "no score: its coverage is 'none'" if category in coverage else "no such category"

@@ -360,7 +360,7 @@ def test_thresholds_are_compared_as_float32(tiny_path: Path) -> None:
         ({"violence": (0.5,)}, "one threshold or a pair"),
         ({"violence": (0.5, 0.4)}, "block threshold 0.4.* is below the review threshold 0.5"),
         ({"violence": (None, 0.4)}, "below the review threshold None"),
-        ([("violence", 0.5)], "must be a mapping from category to threshold\\(s\\), not list"),
+        ([("violence", 0.5)], "or a mapping from category to threshold\\(s\\), not list"),
     ],
 )
 def test_bad_policies_are_refused(policy: Any, message: str, tiny_path: Path) -> None:

@@ -165,7 +165,9 @@ def test_whole_texts_that_are_allowed_overrule_the_model(tiny_path: Path) -> Non
 
 
 def test_disguised_terms_are_found() -> None:
-    policy = loads(LISTS.replace("review = 0.25", 'review = "never"').replace("block = 0.75", 'block = "never"'))
+    policy = loads(
+        LISTS.replace("review = 0.25", 'review = "never"').replace("block = 0.75", 'block = "never"')
+    )
     verdict = Classifier(policy=policy).classify("what a w0mbat")
     assert [(match.term, match.start, match.end) for match in verdict.matches] == [("wombat", 7, 13)]
 

@@ -14,12 +14,12 @@ from tiny_model import TinyModel
 
 pytest.importorskip("scipy")
 
+from safetyclf.policy.bounds import upper_bound
 from safetyclf.reference import ReferenceModel, load
 from safetyclf.train import train
 from safetyclf.train.config import ExitsConfig
 from safetyclf.train.data import CALIBRATION, TRAIN, Dataset, read_dataset
 from safetyclf.train.exits import Lexicon, read_windows
-from safetyclf.train.thresholds import upper_bound
 from train_helpers import make_data, run_config
 
 EXITS = ExitsConfig(rate=0.05, texts=1000, pairs=1024)

@@ -10,11 +10,11 @@ from safetyclf._modelfile import NEVER
 
 pytest.importorskip("scipy")
 
+from safetyclf.policy.bounds import allowed_hits, just_above, needed_negatives, upper_bound
 from safetyclf.train.calibration import Curve, fit_curve
 from safetyclf.train.config import CalibrationConfig, FitConfig
 from safetyclf.train.data import UNKNOWN
 from safetyclf.train.heads import cell_weights, fit_heads
-from safetyclf.train.thresholds import allowed_hits, just_above, needed_negatives, upper_bound
 from scipy.stats import binom
 
 # Heads ------------------------------------------------------------------------------------------------------

@@ -5,10 +5,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from . import policy_check, policy_init, policy_schema, policy_test
+from . import policy_check, policy_diff, policy_init, policy_render, policy_schema, policy_test
 from ._common import Subparsers
 
-_COMMANDS: Final[tuple[ModuleType, ...]] = (policy_check, policy_test, policy_init, policy_schema)
+_COMMANDS: Final[tuple[ModuleType, ...]] = (
+    policy_check, policy_test, policy_render, policy_diff, policy_init, policy_schema,
+)  # fmt: skip
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -11,11 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from .._errors import MissingDependencyError, PolicyError
+from .._errors import PolicyError
 from . import relations, sections
 from .document import FORMAT, Limit, Limits, PolicyDocument, Target
 from .lines import key_lines
 from .problems import Problems
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 DEFAULT: Final = Path(__file__).with_name("default.toml")
 SCHEMA: Final = Path(__file__).with_name("schema.json")
@@ -31,7 +36,6 @@ def load(path: str | os.PathLike[str]) -> PolicyDocument:
     Raises:
         PolicyError: the file cannot be read or breaks a rule of docs/policies.md. The message has a line for
             each problem: `FILE:LINE: what is wrong; what to do`.
-        MissingDependencyError: Python is older than 3.11 and tomli is not installed.
     """
     name = os.fspath(path)
     try:
@@ -60,7 +64,7 @@ def loads(text: str, name: str = "policy", *, folder: str | None = None) -> Poli
         folder: where files of terms are looked for; without it a policy that names one is refused.
 
     Raises:
-        PolicyError, MissingDependencyError: as `load`.
+        PolicyError: as `load`.
     """
     try:
         data = _parse(text, name)
@@ -147,7 +151,7 @@ def _parse(text: str, name: str) -> dict[str, Any]:
         line = text.count("\n", 0, error.start) + 1
         raise PolicyError(f"{name}:{line}: a lone surrogate is not text; take it out") from None
     try:
-        data: dict[str, Any] = _toml().loads(text)
+        data: dict[str, Any] = tomllib.loads(text)
     except ValueError as error:
         message = str(error)
         match = _PLACE_OF_PARSER.search(message)
@@ -159,16 +163,3 @@ def _parse(text: str, name: str) -> dict[str, Any]:
             f"{name}:{line}: not valid TOML: {what}{column}; look at quotes, brackets and keys there"
         ) from None
     return data
-
-
-def _toml() -> Any:
-    try:
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib
-    except ImportError:
-        raise MissingDependencyError(
-            "reading policies needs tomli with Python 3.10: pip install 'safetyclf[policy]'"
-        ) from None
-    return tomllib

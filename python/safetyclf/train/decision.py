@@ -26,11 +26,11 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 
 from .._modelfile import NEVER
+from ..policy.bounds import allowed_hits, just_above, upper_bound
 from .calibration import Curve, fit_curve, platt
 from .config import TrainingConfig
 from .data import UNKNOWN
 from .evaluation import rounded
-from .thresholds import allowed_hits, just_above, upper_bound
 
 Floats = npt.NDArray[np.float32]
 ACTIONS = ("review", "block")

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from ..evaluate import Estimate, Operation, category_figures
 from ..evaluate.metrics import average_precision
+from ..policy.bounds import upper_bound
 from .data import UNKNOWN
-from .thresholds import upper_bound
 
 Floats = npt.NDArray[np.float32]
 

@@ -25,10 +25,10 @@ from scipy.special import expit
 
 from .._modelfile import ModelFile
 from .._native import Engine
+from ..policy.bounds import allowed_hits, upper_bound
 from ..reference.model import pair_hashes
 from .calibration import Curve
 from .config import ExitsConfig
-from .thresholds import allowed_hits, upper_bound
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

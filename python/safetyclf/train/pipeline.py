@@ -20,6 +20,7 @@ from .._native import Engine, build_info
 from ..convert import convert, load_source, quantized_file
 from ..evaluate import Report as EvaluationReport
 from ..evaluate import evaluate_files
+from ..policy.bounds import needed_negatives
 from .benign import held_out_sentences
 from .config import TrainingConfig
 from .data import CALIBRATION, SELECTION, SPLIT_NAMES, TEST, TRAIN, Dataset, read_dataset
@@ -31,7 +32,6 @@ from .manifest import write_manifest
 from .provenance import coverage, provenance
 from .rows import write_rows
 from .selection import REFERENCE_KINDS, Trainer
-from .thresholds import needed_negatives
 from .weights import row_weights
 
 TEST_FILE = "test.jsonl"  # in the cache folder

@@ -1,0 +1,18 @@
+"""Optional packages that the work on policies needs."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from .._errors import MissingDependencyError
+
+
+def need(task: str, **packages: str) -> None:
+    """Checks that packages are there, by module name and package name.
+
+    Raises:
+        MissingDependencyError: one is not; the message names them and the extra.
+    """
+    missing = [package for name, package in packages.items() if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"{task} needs {', '.join(missing)}: pip install 'safetyclf[policy]'")
