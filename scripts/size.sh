@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lines of the C++ that ships, by folder, without generated tables, against a budget that keeps it readable by one person.
 . "$(dirname "$0")/common.sh"
-budget=9100
+budget=9200
 find cpp/include cpp/src cpp/kernels cpp/bindings/native* -name '*.[chi]*' ! -name 'unicode_tables*.cpp' ! -name '*.cmake' -print0 |
     xargs -0 wc -l |
     awk -v budget=$budget '

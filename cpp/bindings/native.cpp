@@ -297,6 +297,24 @@ py::list exit_floors(const Classifier& classifier) {
     return out;
 }
 
+// One tuple of probabilities per window.
+py::list window_probabilities(const Classifier& classifier, const std::vector<std::int32_t>& ids,
+                              const std::vector<std::uint32_t>& row_offsets,
+                              std::optional<std::size_t> level) {
+    const std::size_t classes = classifier.categories().size();
+    std::vector<float> values(row_offsets.size() * classes);
+    without_gil([&](const safetyclf::StopCheck& stop) {
+        classifier.window_probabilities(ids, row_offsets, level, values, stop);
+    });
+    py::list out;
+    for (std::size_t w = 0; w + 1 < row_offsets.size(); ++w) {
+        py::tuple row(classes);
+        for (std::size_t c = 0; c < classes; ++c) row[c] = py::float_(values[w * classes + c]);
+        out.append(row);
+    }
+    return out;
+}
+
 py::tuple pooled(const Classifier& classifier, const py::handle& sequence) {
     const Texts texts(sequence);
     std::vector<std::uint32_t> offsets;
@@ -429,6 +447,8 @@ PYBIND11_MODULE(_native, m) {
         .def("adaptive_probabilities", score_adaptively, py::arg("texts"), py::arg("level"))
         .def_property_readonly("exit_floors", exit_floors)
         .def("verdicts", verdicts, py::arg("texts"), py::arg("thresholds"), py::arg("level"))
+        .def("window_probabilities", window_probabilities, py::arg("ids"), py::arg("row_offsets"),
+             py::arg("level"))
         .def("pooled", pooled, py::arg("texts"))
         .def("explain", explain, py::arg("text"), py::arg("category"))
         .def("tokenize", tokenize, py::arg("text"))

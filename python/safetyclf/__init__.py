@@ -11,6 +11,7 @@ A native int8 engine with calibrated thresholds, the model inside, no network.
 docs/api.md is the tour. Importing this package does not import NumPy; only arrays do.
 """
 
+from ._chat import ChatTurn, ChatVerdict
 from ._classifier import Classifier
 from ._errors import (
     DataFileError,
@@ -27,11 +28,14 @@ from ._errors import (
 )
 from ._native import build_info
 from ._results import Explanation, Span, TermMatch, Thresholds
+from ._text_stream import Release, TextStream
 from ._verdict import Verdict
 
 __version__: str = build_info()["version"]
 
 __all__ = [
+    "ChatTurn",
+    "ChatVerdict",
     "Classifier",
     "DataFileError",
     "Explanation",
@@ -42,9 +46,11 @@ __all__ = [
     "ModelFileError",
     "ModelFormatError",
     "PolicyError",
+    "Release",
     "SafetyclfError",
     "Span",
     "TermMatch",
+    "TextStream",
     "TextTooLargeError",
     "Thresholds",
     "UnsupportedIsaError",

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
 
 from ._errors import InvalidArgumentError, InvalidInputError, ModelFileError
 from ._in_force import InForce, Policy
 from ._native import Engine, build_info
-from ._results import Explanation, OffsetUnit, Thresholds, merge_words
+from ._results import Explanation, OffsetUnit, TermMatch, Thresholds, merge_words
 from ._texts import Texts, as_tuple, for_engine, problem_of
-from ._verdict import Verdict, with_terms
+from ._verdict import Verdict, state_of, with_terms
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from ._chat import ChatVerdict, Message
+    from ._text_stream import CheckEvery, TextStream
 
 _BUNDLED: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "models", "default.safetensors")
 _MAX_THREADS: Final = 1024
@@ -137,6 +140,49 @@ class Classifier:
         if isinstance(texts, str | bytes | bytearray) or not isinstance(texts, Iterable):
             raise InvalidInputError(f"stream takes an iterable of texts, not {type(texts).__name__}")
         return self._stream(iter(texts), _checked_int("batch_size", batch_size, 1 << 20))
+
+    def open_text(self, *, check_every: CheckEvery = 80, hold: int = 0) -> TextStream:
+        """Begins a text that is still being written, such as a language model's answer.
+
+        Feed it in parts: each tells what may be shown (docs/conversations.md).
+
+        Args:
+            check_every: how often to judge: after this many new characters, at the end of a word; or
+                "sentence", at ends of sentences. Text is held back until then.
+            hold: how many judged characters to hold back in addition, so that what follows them is known
+                before they are shown.
+        """
+        from ._text_stream import TextStream
+
+        return TextStream(self, check_every, hold)
+
+    def classify_chat(
+        self,
+        messages: Iterable[Message],
+        *,
+        judge_roles: Collection[str] | None = None,
+        context_roles: Collection[str] | None = None,
+        context_turns: int = 1,
+    ) -> ChatVerdict:
+        """Verdicts on the turns of a conversation, each alone and after the turns before it.
+
+        docs/conversations.md states the rule and what it costs in false alarms.
+
+        Args:
+            messages: mappings with "role", any str, and "content", a str or a list of parts
+                `{"type": "text", "text": ...}`.
+            judge_roles: roles whose turns are judged; None judges all.
+            context_roles: roles whose turns are context of later ones; None takes all.
+            context_turns: how many turns before it a turn is read with; flagged ones are passed over.
+
+        Raises:
+            InvalidInputError: a message is not of that form, or there is none.
+            InvalidArgumentError: `context_turns` is no number.
+            TextTooLargeError: a turn has more than `max_text_bytes` UTF-8 bytes.
+        """
+        from ._chat import classify_chat
+
+        return classify_chat(self, messages, judge_roles, context_roles, context_turns)
 
     @overload
     def scores(self, texts: Texts, *, depths: Literal[False] = False) -> npt.NDArray[np.float32]: ...
@@ -271,6 +317,20 @@ class Classifier:
             Verdict(with_terms(state, matches, rules.categories), rules, (text, explain), matches)
             for text, state, matches in zip(texts, states, found, strict=True)
         ]
+
+    def _judge(
+        self, text: Callable[[], str], scores: Sequence[float], windows: int, repaired: bool
+    ) -> Verdict:
+        """The verdict by scores made elsewhere; `text` is asked for by term lists and to explain."""
+        rules = self._in_force.rules
+        state = state_of(scores, self._in_force.thresholds.values(), windows, repaired)
+        matches: tuple[TermMatch, ...] = ()
+        if self._in_force.has_terms and (found := self._in_force.terms([text()])):
+            matches = found[0]
+            state = with_terms(state, matches, rules.categories)
+        return Verdict(
+            state, rules, ("", lambda _, category, unit: self._explain(text(), category, unit)), matches
+        )
 
     def _stream(self, texts: Iterator[str], batch_size: int) -> Iterator[Verdict]:
         first = 0

@@ -76,6 +76,11 @@ class InForce:
         _ = self.rules.details  # which finds them
         return {identity: dict(statement) for identity, statement in self._statements.items()}
 
+    @property
+    def has_terms(self) -> bool:
+        """Whether the policy has term lists."""
+        return self._lists is not None
+
     def terms(self, texts: Sequence[str]) -> list[tuple[TermMatch, ...]] | None:
         """What the policy's term lists find in each text; None without lists."""
         return None if self._lists is None else self._lists.matches(texts)

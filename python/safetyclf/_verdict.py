@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from ._errors import InvalidArgumentError, SafetyclfError
@@ -27,6 +27,17 @@ def with_terms(state: State, matches: Sequence[TermMatch], categories: Sequence[
     flags = bytes(flag or name in named for flag, name in zip(flags, categories, strict=True))
     strictest = max((action, *(match.action for match in matches)), key=ACTIONS.index)
     return row, flags, strictest, windows, repaired
+
+
+def state_of(
+    scores: Sequence[float], thresholds: Iterable[Thresholds], windows: int, repaired: bool
+) -> State:
+    """The engine's verdict by scores, float32 values in column order, that were not made in one call."""
+    limits = list(zip(scores, thresholds, strict=True))
+    flags = bytes(review is not None and score >= review for score, (review, _) in limits)
+    blocks = any(block is not None and score >= block for score, (_, block) in limits)
+    action: Action = "block" if blocks else "review" if any(flags) else "allow"
+    return struct.pack(f"{len(scores)}f", *scores), flags, action, windows, repaired
 
 
 class Details(NamedTuple):

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -98,6 +99,13 @@ public:
                                 std::span<std::uint16_t> depths, const StopCheck& stop = {}) const;
     // [levels, categories]: what a text that leaves early stays below; empty without such rules.
     [[nodiscard]] std::vector<float> exit_floors() const;
+
+    // Calibrated probabilities [windows, categories] of windows of ids as tokenize() makes them: those whose
+    // maximum over a text's windows probabilities() gives or, with a level, adaptive_probabilities(). Throws
+    // Error(invalid_argument) for what is no window of this model, too.
+    void window_probabilities(std::span<const std::int32_t> ids, std::span<const std::uint32_t> row_offsets,
+                              std::optional<std::size_t> level, std::span<float> probabilities,
+                              const StopCheck& stop = {}) const;
 
     // Mean-pooled hidden states, one row per window: [windows, depths, hidden]; text_offsets gets texts + 1
     // entries.

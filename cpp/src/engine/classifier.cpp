@@ -129,6 +129,14 @@ struct Classifier::Impl {
         }
     }
 
+    void require_level(std::size_t level) const {
+        const auto& exits = model->exits;
+        if (!exits)
+            throw Error(ErrorCode::invalid_argument, "this model file has no rules for leaving early");
+        if (level >= exits->levels)
+            throw Error(ErrorCode::invalid_argument, "level must be below " + std::to_string(exits->levels));
+    }
+
     // Tokenises and cuts all texts chunk by chunk. For each micro-batch calls, on some thread,
     //     work(workspace, ids, row offsets, slot of its first window in the chunk)
     // after begin_chunk(windows), and afterwards, on the calling thread, end_chunk(session, first text of the
@@ -319,10 +327,7 @@ std::vector<float> Classifier::exit_floors() const {
 void Classifier::adaptive_probabilities(Texts texts, std::size_t level, std::span<float> probabilities,
                                         std::span<std::uint32_t> windows, std::span<std::uint16_t> depths,
                                         const StopCheck& stop) const {
-    const auto& exits = impl_->model->exits;
-    if (!exits) throw Error(ErrorCode::invalid_argument, "this model file has no rules for leaving early");
-    if (level >= exits->levels)
-        throw Error(ErrorCode::invalid_argument, "level must be below " + std::to_string(exits->levels));
+    impl_->require_level(level);
     const std::size_t classes = impl_->category_count();
     impl_->adaptive(texts, level, windows, stop,
                     [&](std::size_t text, const std::vector<float>& row, std::uint16_t depth) {
@@ -340,6 +345,46 @@ void Classifier::probabilities(Texts texts, std::span<float> probabilities, std:
     const engine::FloatingPointMode mode;  // also for the calibration, which runs here
     impl_->logits(texts, depths() - 1, windows, stop, [&](std::size_t text, const std::vector<float>& row) {
         impl_->model->policy.calibrate(row, probabilities.subspan(text * classes, classes));
+    });
+}
+
+void Classifier::window_probabilities(std::span<const std::int32_t> ids,
+                                      std::span<const std::uint32_t> row_offsets,
+                                      std::optional<std::size_t> level, std::span<float> probabilities,
+                                      const StopCheck& stop) const {
+    const model::Model& model = *impl_->model;
+    const std::size_t classes = impl_->category_count();
+    if (classes == 0 || model.policy.categories() != classes)
+        throw Error(ErrorCode::invalid_argument, "this model file has no calibrated heads: nothing to score");
+    if (level) impl_->require_level(*level);
+    bool fits = !row_offsets.empty() && row_offsets[0] == 0 && row_offsets.back() == ids.size();
+    for (std::size_t w = 1; fits && w < row_offsets.size(); ++w)
+        fits = row_offsets[w] > row_offsets[w - 1] &&
+               row_offsets[w] - row_offsets[w - 1] <= model.architecture.positions;
+    for (const std::int32_t id : ids)
+        fits = fits && id >= 0 && static_cast<std::uint32_t>(id) < model.architecture.vocabulary;
+    if (!fits) throw Error(ErrorCode::invalid_argument, "these ids are no windows of this model");
+
+    Runtime& run = impl_->runtime();
+    run.run(row_offsets.size() - 1, [&](const engine::ThreadPool::NextIndex& next, bool caller) {
+        const engine::FloatingPointMode mode;
+        const auto ws = run.workspace();
+        for (std::size_t w; next(w);) {
+            if (caller && stop && stop()) throw Error(ErrorCode::cancelled, "stopped by the caller");
+            const auto window = ids.subspan(row_offsets[w], row_offsets[w + 1] - row_offsets[w]);
+            const auto out = probabilities.subspan(w * classes, classes);
+            if (level) {
+                std::uint16_t depth;
+                engine::score_adaptively(model, window, row_offsets.subspan(w, 2), *level, *ws, out.data(),
+                                         &depth);
+                continue;
+            }
+            Pass pass(model, window, row_offsets.subspan(w, 2), *ws);
+            while (pass.depth() + 1 < depths()) pass.run_layer();
+            pass.pool(ws->pooled, impl_->hidden());
+            engine::head_logits(model, ws->pooled, 1, pass.depth(), ws->logits);
+            model.policy.calibrate({ws->logits, classes}, out);
+        }
     });
 }
 
