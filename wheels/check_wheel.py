@@ -30,10 +30,13 @@ REQUIRED_FILES = {
     "safetyclf/__init__.py",
     "safetyclf/_native.pyi",
     "safetyclf/py.typed",
+    "safetyclf/models/background.npz",
     "safetyclf/models/default.safetensors",
+    "safetyclf/policy/default.toml",
+    "safetyclf/policy/schema.json",
 }
 # Folders and endings that a package folder may hold.
-SUFFIXES = {".py", ".pyi", ".typed", ".toml", ".json", ".safetensors", ".md", ".so"}
+SUFFIXES = {".py", ".pyi", ".typed", ".toml", ".json", ".npz", ".safetensors", ".md", ".so"}
 
 
 def contents_problems(wheel: zipfile.ZipFile) -> Iterator[str]:

@@ -89,6 +89,7 @@ class ModelFile:
     `calibration` is the metadata of a calibration without its hash of the weights, which `write` adds:
     `numerics_revision`, `data_sha256`, `n` and what else is worth knowing. None unless `stage` is "complete".
     `exits` is the statement of what the rules for leaving early promise, None in a file without such rules.
+    `policy` is the policy that the file was compiled with, if any (docs/custom-categories.md).
     """
 
     info: ModelInfo
@@ -100,6 +101,7 @@ class ModelFile:
     exits: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    policy: Mapping[str, Any] | None = None
     id: str = ""  # set by `read` and `write`
 
     @property
@@ -290,6 +292,8 @@ def _metadata(file: ModelFile) -> dict[str, str]:
         metadata["calibration"] = _dump({**file.calibration, "weights_sha256": weights})
     if file.exits is not None:
         metadata["exits"] = _dump(file.exits)
+    if file.policy is not None:
+        metadata["policy"] = _dump(file.policy)
     metadata["metadata_sha256"] = _metadata_sha256(metadata)
     return metadata
 
@@ -489,6 +493,7 @@ def from_bytes(data: bytes, name: str = "model file") -> ModelFile:
             exits=section("exits") if "exits" in metadata else None,
             provenance=section("provenance"),
             evaluation=section("evaluation"),
+            policy=section("policy") if "policy" in metadata else None,
         )
         _check_tensors(file, name)
     except (TypeError, KeyError, AttributeError) as error:

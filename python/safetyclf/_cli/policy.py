@@ -5,11 +5,19 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from . import policy_check, policy_diff, policy_init, policy_render, policy_schema, policy_test
+from . import (
+    policy_check,
+    policy_compile,
+    policy_diff,
+    policy_init,
+    policy_render,
+    policy_schema,
+    policy_test,
+)
 from ._common import Subparsers
 
 _COMMANDS: Final[tuple[ModuleType, ...]] = (
-    policy_check, policy_test, policy_render, policy_diff, policy_init, policy_schema,
+    policy_check, policy_test, policy_render, policy_diff, policy_compile, policy_init, policy_schema,
 )  # fmt: skip
 
 
