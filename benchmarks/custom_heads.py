@@ -6,8 +6,8 @@
 Examples are drawn from training rows that are not in the background, negatives from the sources of the
 positives; average precision is on the test rows. Topics, which no encoder was fine-tuned to tell: whether a
 text is from a source. And each trained category of the model in the package as if it were custom. Both with
-the model in the package; with an encoder that was not fine-tuned (FILE, by `safetyclf convert`); and with
-vectors after an earlier layer, which the runtime's heads do not see. docs: docs/custom-categories.md.
+the model in the package, after the layer that custom categories read and after the last; and with an encoder
+that was not fine-tuned (FILE, by `safetyclf convert`). docs: docs/custom-categories.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from safetyclf._native import Engine
 from safetyclf.evaluate.bootstrap import Ranking, generator, percentile_interval, resample
 from safetyclf.evaluate.metrics import average_precision
 from safetyclf.policy import custom_heads
-from safetyclf.policy.background import Pooled
+from safetyclf.policy.background import Pooled, reading_depth
 from safetyclf.train import load_config
 from safetyclf.train.data import SPLIT_NAMES, TRAIN, UNKNOWN, Dataset, read_dataset
 from safetyclf.train.features import Features, compute_features
@@ -39,7 +39,6 @@ BUNDLED = Path(safetyclf.__file__).parent / "models" / "default.safetensors"
 POOL = 150  # training rows of each label and category that examples are drawn from
 TEST_ROWS = 6000  # of a category, drawn from its test rows
 RESAMPLES = 200
-EARLIER = 4
 TOPICS = {
     "medical questions": "medquad",
     "search questions": "nq_open",
@@ -203,7 +202,8 @@ def main() -> None:
     last = len(encoders["fine-tuned"].test.features.pooled) - 1
     heads = _modelfile.read(BUNDLED).tensors
 
-    tables = [("fine-tuned", last), ("not fine-tuned", last), ("fine-tuned", EARLIER)]
+    reads = reading_depth(last)
+    tables = [("fine-tuned", reads), ("fine-tuned", last), ("not fine-tuned", last)]
     for kind, depth in tables:
         print(f"\n{kind}, after layer {depth}: topics\n")
         encoder, total = encoders[kind], []

@@ -91,6 +91,8 @@ void use(const Model& model) {
     if (model.head_weight != nullptr) {
         read_floats(model.head_weight, (a.layers + 1) * categories * hidden);
         read_floats(model.head_bias, (a.layers + 1) * categories);
+        require(model.head_depth.size() == categories);
+        for (const std::uint32_t depth : model.head_depth) require(depth <= a.layers);
     }
     if (model.policy.categories() > 0) {
         require(model.policy.categories() == categories);

@@ -42,7 +42,16 @@ class InForce:
         self.policy, self.audience = policy, audience
         policy_id = None
         details: Details | Callable[[], Details] = self._default_details
-        if policy is None or isinstance(policy, Mapping):
+        if policy is None and '"policy":' in engine.metadata:
+            from .policy import applied, embedded
+
+            within = section("policy")
+            document = embedded.document(within)
+            policy_id = document.full_id
+            self.thresholds = embedded.thresholds(within, audience, self._defaults)
+            details = lambda: self._details_of(document)  # noqa: E731
+            self._lists = applied.lists(document, engine)
+        elif policy is None or isinstance(policy, Mapping):
             if audience is not None:
                 raise InvalidArgumentError("audience: only policy files have audiences")
             self.thresholds = self._defaults
@@ -90,9 +99,12 @@ class InForce:
         return {c["name"]: c["threshold_statement"] for c in sections if c["name"] in self._categories}
 
     def _default_details(self) -> Details:
-        """The default policy's severity levels; the model file's statements where its thresholds hold."""
         from .policy.reading import load_default
 
+        return self._details_of(load_default())
+
+    def _details_of(self, document: PolicyDocument) -> Details:
+        """A policy's severity levels; the model file's statements where its thresholds hold."""
         found: dict[str, tuple[str | None, str | None]] = {}
         for name, statement in self._model_statements().items():
             if statement is None:
@@ -101,7 +113,7 @@ class InForce:
             identity = _policy.statement_id(statement)
             self._statements[identity] = statement
             found[name] = _kept(identity, self.thresholds[name], self._defaults[name])
-        categories = load_default().categories
+        categories = document.categories
         severity = {name: categories[name].severity for name in self._categories if name in categories}
         return Details(severity, found)
 

@@ -130,10 +130,13 @@ class ModelFile:
         t = self.tensors
         return t[f"{prefix}.weight"], t[f"{prefix}.scale"], t[f"{prefix}.bias"], t[f"{prefix}.inverse_smooth"]
 
-    def with_heads(self, categories: tuple[Category, ...], weight: Array, bias: Array) -> ModelFile:
+    def with_heads(
+        self, categories: tuple[Category, ...], weight: Array, bias: Array, depth: Array | None = None
+    ) -> ModelFile:
         """A "heads" file: weight float32 [layers + 1, C, hidden], bias [layers + 1, C].
 
-        Drops calibration and thresholds.
+        `depth` int32 [C] says after how many layers each head reads; None: after the last. Drops calibration
+        and thresholds.
         """
         tensors = {
             name: t
@@ -142,6 +145,8 @@ class ModelFile:
         }
         tensors["heads.weight"] = np.ascontiguousarray(weight, np.float32)
         tensors["heads.bias"] = np.ascontiguousarray(bias, np.float32)
+        if depth is not None:
+            tensors["heads.depth"] = np.ascontiguousarray(depth, np.int32)
         return replace(self, categories=categories, tensors=tensors, calibration=None, exits=None, id="")
 
     def with_decision(
@@ -540,6 +545,8 @@ def expected_shapes(file: ModelFile) -> dict[str, tuple[str, tuple[int, ...]]]:
     if file.stage != "encoder":
         shapes["heads.weight"] = ("F32", (a.layers + 1, c, a.hidden))
         shapes["heads.bias"] = ("F32", (a.layers + 1, c))
+        if "heads.depth" in file.tensors:
+            shapes["heads.depth"] = ("I32", (c,))
     if file.stage == "complete":
         shapes["calibration.offsets"] = ("I32", (c + 1,))
         shapes["calibration.logit"] = shapes["calibration.probability"] = ("F32", (-1,))
@@ -594,6 +601,15 @@ def _check_tensors(file: ModelFile, name: str) -> None:
             require(not (tensor == -128).any(), f"tensor {key!r} holds -128")
         if key.endswith((".scale", ".inverse_smooth")):
             require(bool((tensor > 0).all()), f"tensor {key!r} holds a value that is not positive")
+    depths = file.tensors.get("heads.depth", np.zeros(0, np.int32))
+    require(
+        bool(((depths >= 0) & (depths <= file.architecture.layers)).all()),
+        "tensor 'heads.depth' holds a value outside 0 .. layers",
+    )
+    require(
+        not (len(depths) and file.exits is not None),
+        "heads.depth cannot stand beside rules for leaving early",
+    )
     try:
         tokens = len(file.vocabulary)
     except UnicodeDecodeError:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ._errors import DataFileError, MissingDependencyError, ModelFileError
+from ._errors import DataFileError, InvalidArgumentError, MissingDependencyError, ModelFileError
 
 try:
     import onnx
@@ -66,6 +66,8 @@ def export_with_heads(encoder: FloatEncoder, file: ModelFile, output: str | os.P
 def _last_heads(file: ModelFile) -> tuple[Floats, Floats] | None:
     if file.stage == "encoder":
         return None
+    if "heads.depth" in file.tensors:
+        raise InvalidArgumentError("export: heads that read before the last layer have no place in the graph")
     return file.tensors["heads.weight"][-1], file.tensors["heads.bias"][-1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import BUNDLED, REPOSITORY
-from safetyclf import Classifier, InvalidArgumentError, PolicyError, _modelfile
+from safetyclf import Classifier, InvalidArgumentError, PolicyError, Thresholds, _modelfile
 from safetyclf.__main__ import main
 from safetyclf._native import Engine
-from safetyclf.policy import background, custom_heads
+from safetyclf.policy import background, custom_heads, embedded
 from safetyclf.policy.compile import Compiled, compile_policy
 from safetyclf.policy.document import (
+    Audience,
     Calibrated,
     Calibration,
     Category,
     Limits,
     PolicyDocument,
     Target,
+    TermList,
 )
-from safetyclf.policy.reading import load
+from safetyclf.policy.reading import load, load_default
 from tiny_model import WORDS, TinyModel, random_exits
 
 ABOUT = ["music", "weather", "game", "team", "book", "food", "river", "tree"]
@@ -118,8 +121,8 @@ def test_the_file_says_what_it_is(pets: tuple[Compiled, Classifier], tiny_path: 
 
 def test_thresholds_are_the_policys(tiny_path: Path, tmp_path: Path, tiny: Classifier) -> None:
     document = policy(
-        Category("harassment", "", limits=Limits(0.25, 0.75)),
-        Category("violence", "", limits=Limits("model", "never")),
+        Category("harassment", "Title", limits=Limits(0.25, 0.75)),
+        Category("violence", "Title", limits=Limits("model", "never")),
         dataclasses.replace(PETS, limits=Limits(0.5, 0.9)),
     )
     result, classifier = compiled(tiny_path, tmp_path, document)
@@ -181,7 +184,7 @@ def test_calibrated_targets_of_the_models_categories_are_taken(tiny_path: Path, 
     target = Target("precision", 0.9)
     found = Calibrated("harassment", "review", None, target, 0.625, {"rule": "made up"})
     document = policy(
-        Category("harassment", "", limits=Limits(target, "never")),
+        Category("harassment", "Title", limits=Limits(target, "never")),
         calibration=Calibration(_modelfile.read(tiny_path).id, (found,)),
     )
     result, classifier = compiled(tiny_path, tmp_path, document)
@@ -239,7 +242,7 @@ def leaving(tmp_path: Path) -> Path:
 
 def test_rules_for_leaving_early_stay_where_they_hold(leaving: Path, tmp_path: Path) -> None:
     result, classifier = compiled(
-        leaving, tmp_path, policy(Category("harassment", "", limits=Limits(0.5, 0.8)))
+        leaving, tmp_path, policy(Category("harassment", "Title", limits=Limits(0.5, 0.8)))
     )
     assert result.file.exits == {"rule": "made up"}
     texts = BACKGROUND[:60]
@@ -252,7 +255,7 @@ def test_rules_for_leaving_early_stay_where_they_hold(leaving: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("category", "reason"),
     [
-        (Category("harassment", "", limits=Limits(0.1)), "below their floors: harassment"),
+        (Category("harassment", "Title", limits=Limits(0.1)), "below their floors: harassment"),
         (PETS, "does not count custom categories"),
     ],
 )
@@ -279,8 +282,8 @@ def stated_model(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("other", "not_counting"),
     [
-        (Category("violence", "", limits=Limits(0.05)), ["violence"]),
-        (Category("violence", "", limits=Limits(0.99)), None),
+        (Category("violence", "Title", limits=Limits(0.05)), ["violence"]),
+        (Category("violence", "Title", limits=Limits(0.99)), None),
         (PETS, ["pets"]),
     ],
 )
@@ -339,3 +342,63 @@ def test_reading_keeps_the_policy(pets: tuple[Compiled, Classifier], tmp_path: P
     check: Callable[[Path], _modelfile.ModelFile] = _modelfile.read
     file = check(pets[1].info()["path"])
     assert _modelfile.write(tmp_path / "again.safetensors", file).id == pets[0].file.id
+
+
+# What the compiled file decides by itself -------------------------------------------------------------------
+
+
+def test_custom_heads_read_before_the_last_layer(tmp_path: Path) -> None:
+    model = tmp_path / "three.safetensors"
+    _modelfile.write(model, TinyModel(layers=3).build())
+    result, classifier = compiled(model, tmp_path, policy(HARASSMENT, PETS))
+    tensors = result.file.tensors
+    assert tensors["heads.depth"].tolist() == [3, 3, 3, 2]
+    assert (tensors["heads.weight"][[0, 1, 3], -1] == 0).all()
+    engine = Engine(str(model).encode(), threads=1, max_text_bytes=1 << 20, isa="")
+    vectors = background.pool(engine, POSITIVE)
+    logits = vectors.logits(tensors["heads.weight"][2, -1], float(tensors["heads.bias"][2, -1]))
+    expected = custom_heads.SIGMOID(logits.astype(np.float32))
+    assert np.allclose(classifier.scores(POSITIVE)[:, -1], expected, rtol=0, atol=1e-5)
+    assert np.array_equal(classifier.scores(POSITIVE)[:, :3], Classifier(model).scores(POSITIVE))
+
+
+def test_the_file_applies_audiences_lists_and_levels(tiny_path: Path, tmp_path: Path) -> None:
+    document = policy(
+        Category(
+            "harassment", "Harassment", limits=Limits(0.5, 0.75), severity=(("low", 0.0), ("high", 0.9))
+        ),
+        Category("violence", "Violence", limits=Limits("never", "never")),
+        audiences={"teen": Audience("teen", "Teenagers", limits={"harassment": Limits(0.25, 0.75)})},
+        lists={"names": TermList("names", "Names", "block", "word", ("wombat*",), "violence")},
+    )
+    _, classifier = compiled(tiny_path, tmp_path, document)
+    plain = Classifier(tiny_path, policy=document)
+    path = classifier.info()["path"]
+    teen = Classifier(path, audience="teen")
+    assert teen.thresholds["harassment"] == Thresholds(0.25, 0.75)
+    assert teen.thresholds == Classifier(tiny_path, policy=document, audience="teen").thresholds
+    assert classifier.policy_id == document.full_id
+    for text in ("the wombats are here", "hello friend"):
+        found, expected = classifier.classify(text), plain.classify(text)
+        assert (found.action, found.categories, found.matches) == (
+            expected.action,
+            expected.categories,
+            expected.matches,
+        )
+        assert found.severity == expected.severity
+        assert found.policy == expected.policy
+    assert classifier.classify("the wombats are here").categories["violence"]
+    assert pickle.loads(pickle.dumps(teen)).thresholds == teen.thresholds
+    with pytest.raises(PolicyError, match="no audience 'ten'; did you mean 'teen'"):
+        Classifier(path, audience="ten")
+    # What is given takes the place of what is in the file.
+    given = Classifier(path, policy={"violence": 0.5})
+    assert given.policy_id is None
+    assert given.classify("the wombats are here").matches == ()
+
+
+def test_the_default_policy_survives_the_way_through_a_file() -> None:
+    default = load_default()
+    sections = json.loads(json.dumps(embedded.section(default, {}), sort_keys=True))
+    assert embedded.document(sections).full_id == default.full_id
+    assert embedded.document(sections).categories == default.categories

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "dispatch.hpp"
 #include "engine/encoder.hpp"
@@ -187,8 +188,9 @@ struct Classifier::Impl {
         }
     }
 
-    void logits(Texts texts, std::size_t depth, std::span<std::uint32_t> windows, const StopCheck& stop,
-                const auto& emit) const {
+    // Emits the logits of each text: after `depth` layers, or of each head where it reads.
+    void logits(Texts texts, std::optional<std::size_t> depth, std::span<std::uint32_t> windows,
+                const StopCheck& stop, const auto& emit) const {
         const std::size_t classes = category_count();
         for_each_micro_batch(
             texts, stop,
@@ -198,10 +200,14 @@ struct Classifier::Impl {
             [&](Session& s, Workspace& ws, std::span<const std::int32_t> ids,
                 std::span<const std::uint32_t> offsets, std::size_t slot) {
                 Pass pass(*model, ids, offsets, ws);
-                while (pass.depth() < depth) pass.run_layer();
-                pass.pool(ws.pooled, hidden());
                 float* const to = s.window_values.data() + slot * classes;
-                engine::head_logits(*model, ws.pooled, pass.windows(), depth, to);
+                if (!depth) {
+                    engine::final_logits(*model, pass, ws, to);
+                    return;
+                }
+                while (pass.depth() < *depth) pass.run_layer();
+                pass.pool(ws.pooled, hidden());
+                engine::head_logits(*model, ws.pooled, pass.windows(), *depth, to);
                 for (std::size_t i = 0; i < pass.windows() * classes; ++i) require_finite(to[i]);
             },
             [&](Session& s, std::size_t first) {
@@ -343,7 +349,7 @@ void Classifier::probabilities(Texts texts, std::span<float> probabilities, std:
     if (classes == 0 || impl_->model->policy.categories() != classes)
         throw Error(ErrorCode::invalid_argument, "this model file has no calibrated heads: nothing to score");
     const engine::FloatingPointMode mode;  // also for the calibration, which runs here
-    impl_->logits(texts, depths() - 1, windows, stop, [&](std::size_t text, const std::vector<float>& row) {
+    impl_->logits(texts, std::nullopt, windows, stop, [&](std::size_t text, const std::vector<float>& row) {
         impl_->model->policy.calibrate(row, probabilities.subspan(text * classes, classes));
     });
 }
@@ -380,10 +386,8 @@ void Classifier::window_probabilities(std::span<const std::int32_t> ids,
                 continue;
             }
             Pass pass(model, window, row_offsets.subspan(w, 2), *ws);
-            while (pass.depth() + 1 < depths()) pass.run_layer();
-            pass.pool(ws->pooled, impl_->hidden());
-            engine::head_logits(model, ws->pooled, 1, pass.depth(), ws->logits);
-            model.policy.calibrate({ws->logits, classes}, out);
+            engine::final_logits(model, pass, *ws, out.data());
+            model.policy.calibrate(out, out);
         }
     });
 }
@@ -429,7 +433,7 @@ Explanation Classifier::explain(std::string_view text, std::size_t category, con
     model.tokenizer->encode({&text, 1}, true, batch, stop);
 
     const engine::FloatingPointMode mode;
-    const std::size_t depth = depths() - 1;
+    const std::size_t depth = model.head_depth[category];
     const std::size_t hidden = impl_->hidden();
     const std::size_t head = depth * impl_->category_count() + category;
     const float* weight = model.head_weight + head * hidden;

@@ -62,6 +62,22 @@ void head_logits(const model::Model& model, const float* pooled, std::size_t win
         for (std::size_t c = 0; c < classes; ++c) logits[w * classes + c] += bias[c];
 }
 
+void final_logits(const model::Model& model, Pass& pass, Workspace& ws, float* logits) {
+    const std::size_t classes = model.categories.size();
+    const std::vector<std::uint32_t>& reads = model.head_depth;
+    for (;; pass.run_layer()) {
+        const std::size_t depth = pass.depth();
+        if (std::find(reads.begin(), reads.end(), depth) != reads.end()) {
+            pass.pool(ws.pooled, model.architecture.hidden);
+            head_logits(model, ws.pooled, pass.windows(), depth, ws.logits);
+            for (std::size_t i = 0; i < pass.windows() * classes; ++i)
+                if (reads[i % classes] == depth) logits[i] = ws.logits[i];
+        }
+        if (depth == model.layers.size()) break;
+    }
+    require_finite({logits, pass.windows() * classes});
+}
+
 void score_adaptively(const model::Model& model, std::span<const std::int32_t> ids,
                       std::span<const std::uint32_t> row_offsets, std::size_t level, Workspace& ws,
                       float* probabilities, std::uint16_t* depths) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "engine/encoder.hpp"
 #include "engine/workspace.hpp"
 #include "model/model.hpp"
 
@@ -14,6 +15,9 @@ namespace safetyclf::engine {
 // Logits [windows, categories] after `depth` layers of the hidden states pooled there [windows, hidden].
 void head_logits(const model::Model& model, const float* pooled, std::size_t windows, std::size_t depth,
                  float* logits);
+
+// Runs the layers that are left; logits [windows, categories], of each head where it reads.
+void final_logits(const model::Model& model, Pass& pass, Workspace& ws, float* logits);
 
 // Calibrated probabilities [windows, categories], and after how many layers each window left [windows], by
 // the thresholds and floors of `level`. A window's result does not depend on the others. Needs a model with

@@ -117,6 +117,11 @@ private:
         if (schema.stage == Stage::encoder) return;
         head_weight = floats(container, "heads.weight");
         head_bias = floats(container, "heads.bias");
+        head_depth.assign(categories.size(), architecture.layers);
+        if (container.tensors.contains("heads.depth")) {
+            const std::span<const std::byte> depths = tensor(container, "heads.depth").bytes;
+            std::memcpy(head_depth.data(), depths.data(), depths.size());
+        }
         if (schema.stage == Stage::complete) policy = read_policy(container);
         if (schema.exits) exits = read_exits(container);
     }

@@ -77,6 +77,8 @@ public:
     std::vector<Category> categories;  // scored categories, in column order; may be empty (an encoder alone)
     const float* head_weight = nullptr;  // [layers + 1, categories, hidden]
     const float* head_bias = nullptr;    // [layers + 1, categories]
+    // [categories] after how many layers each head reads, unless a text leaves early
+    std::vector<std::uint32_t> head_depth;
 
     policy::Policy policy;  // calibration curves and thresholds
     std::optional<Exits> exits;

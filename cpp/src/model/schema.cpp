@@ -276,6 +276,7 @@ ExpectedTensors expected_tensors(const Container& container, const Schema& schem
     if (schema.stage != Stage::encoder) {
         f32("heads.weight", {a.layers + 1, categories, a.hidden});
         f32("heads.bias", {a.layers + 1, categories});
+        if (container.tensors.contains("heads.depth")) all["heads.depth"] = {DType::i32, {categories}};
     }
     if (schema.stage == Stage::complete) {
         const std::uint64_t knots = free_size("calibration.logit");
@@ -415,6 +416,15 @@ void check_values(const Container& container) {
     }
 }
 
+void check_head_depths(const Container& container, const Schema& schema) {
+    const auto found = container.tensors.find("heads.depth");
+    if (found == container.tensors.end()) return;
+    if (schema.exits) fail("tensor \"heads.depth\" cannot stand beside rules for leaving early");
+    for (std::size_t i = 0; i < schema.scored.size(); ++i)
+        if (bits_at(found->second.bytes, i) > schema.architecture.layers)
+            fail("tensor \"heads.depth\" holds a value outside 0 .. layers");
+}
+
 void check_exits(const Container& container, const Schema& schema) {
     const json::Value statement = metadata_json(container, "exits");
     (void)Fields(statement, "exits");  // free: what the rules promise
@@ -509,6 +519,7 @@ void check_hashes(const Container& container) {
 void check_content(const Container& container, Schema& schema) {
     check_calibration_tie(container, schema);
     check_values(container);
+    check_head_depths(container, schema);
     if (schema.exits) check_exits(container, schema);
     read_vocabulary(container, schema);
 }

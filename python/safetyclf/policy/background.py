@@ -26,12 +26,21 @@ BANK: Final = Path(__file__).resolve().parents[1] / "models" / "background.npz"
 MIN_TEXTS: Final = 200  # half of them are for fitting: fewer than 100 do not give means and deviations
 _AT_A_TIME: Final = 256
 
+
+def reading_depth(layers: int) -> int:
+    """After how many layers of a model custom categories are read: two thirds, 4 of 6.
+
+    The last layers have forgotten what their own categories did not need (docs/custom-categories.md).
+    """
+    return (2 * layers + 2) // 3
+
+
 Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """Mean-pooled vectors of the last layer.
+    """Mean-pooled vectors after `reading_depth` layers.
 
     Attributes:
         vectors: float32 [windows, hidden].
@@ -80,11 +89,12 @@ class Background:
 
 
 def pool(engine: Engine, texts: Sequence[str]) -> Pooled:
-    """The vectors that the engine's last heads see."""
+    """The vectors that the engine's heads of custom categories see."""
+    depth = reading_depth(engine.depths - 1)
     vectors, counts = [np.zeros((0, engine.hidden), np.float32)], [np.zeros(0, np.int64)]
     for begin in range(0, len(texts), _AT_A_TIME):
         every_depth, offsets = engine.pooled(list(texts[begin : begin + _AT_A_TIME]))
-        vectors.append(np.ascontiguousarray(every_depth[:, -1]))
+        vectors.append(np.ascontiguousarray(every_depth[:, depth]))
         counts.append(np.diff(offsets).astype(np.int64))
     ends = np.cumsum(np.concatenate(counts))
     return Pooled(np.concatenate(vectors), np.concatenate([[0], ends]).astype(np.int64))

@@ -21,11 +21,11 @@ from .._errors import MissingDependencyError, PolicyError
 from .._modelfile import NEVER, ModelFile, ModelInfo
 from .._policy import from_file
 from .._results import Thresholds
-from .background import Background, from_texts, load_bank, pool
+from . import embedded
+from .background import Background, from_texts, load_bank, pool, reading_depth
 from .document import Calibrated, Category, Decided, Limit, Limits, PolicyDocument, Target
 from .folding import fold
 from .problems import line_of
-from .reading import canonical
 from .resolve import calibrated, decides, model_thresholds, resolve_for
 
 try:
@@ -60,7 +60,7 @@ def compile_policy(
     model: str | os.PathLike[str] | None = None,
     background: Sequence[str] | None = None,
 ) -> Compiled:
-    """Writes the model file that decides as the policy says, for everybody (without an audience).
+    """Writes the model file that decides as the policy says, with its audiences and lists.
 
     Args:
         document: the policy.
@@ -91,13 +91,20 @@ def compile_policy(
             )
             fitted[category.name] = custom_heads.fit(positive, negative, texts)
     limits = _Limits(document, fitted)
-    thresholds = resolve_for(
-        limits.settled,
-        defaults={**model_thresholds(classifier), **limits.defaults},
-        coverage={**classifier.coverage, **dict.fromkeys(fitted, "weak")},
-        model_id=base.id,
+
+    def resolved(audience: str | None) -> dict[str, Thresholds]:
+        return resolve_for(
+            limits.settled,
+            defaults={**model_thresholds(classifier), **limits.defaults},
+            coverage={**classifier.coverage, **dict.fromkeys(fitted, "weak")},
+            model_id=base.id,
+            audience=audience,
+        )
+
+    file, without_exits = _assembled(document, base, fitted, resolved(None), limits, origin)
+    file = replace(
+        file, policy=embedded.section(document, {name: resolved(name) for name in document.audiences})
     )
-    file, without_exits = _assembled(document, base, fitted, thresholds, limits, origin)
     written = _modelfile.write(output, file)
     return Compiled(written, tuple(_report(document, written, fitted, without_exits)))
 
@@ -249,7 +256,6 @@ def _assembled(
         info=info,
         provenance=provenance,
         evaluation={},
-        policy={**canonical(document), "sha256": document.sha256},
     )
     file = _with_columns(file, stated, fitted)
     file = file.with_decision(
@@ -276,14 +282,18 @@ def _assembled(
 def _with_columns(
     file: ModelFile, categories: tuple[_modelfile.Category, ...], fitted: Mapping[str, custom_heads.Fitted]
 ) -> ModelFile:
-    """The file with the heads of custom categories; at depths before the last they are 0."""
+    """The file with the heads of custom categories; at depths where they do not read they are 0."""
+    if not fitted:
+        return replace(file, categories=categories)
     weight, bias = file.tensors["heads.weight"], file.tensors["heads.bias"]
+    reads = reading_depth(file.architecture.layers)
+    depth = np.repeat([file.architecture.layers, reads], [weight.shape[1], len(fitted)])
     more = np.zeros((weight.shape[0], len(fitted), weight.shape[2]), np.float32)
     more_bias = np.zeros((weight.shape[0], len(fitted)), np.float32)
     for column, found in enumerate(fitted.values()):
-        more[-1, column], more_bias[-1, column] = found.head.weight, found.head.bias
+        more[reads, column], more_bias[reads, column] = found.head.weight, found.head.bias
     return file.with_heads(
-        categories, np.concatenate([weight, more], axis=1), np.concatenate([bias, more_bias], axis=1)
+        categories, np.concatenate([weight, more], axis=1), np.concatenate([bias, more_bias], axis=1), depth
     )
 
 
@@ -426,8 +436,6 @@ def _report(
             )
     if without_exits is not None:
         yield f"without rules for leaving early, effort must be 'full': {without_exits}"
-    if document.audiences or document.lists:
-        yield "the file's thresholds are those for everybody; audiences and lists are recorded, not applied"
 
 
 def _shown(found: Mapping[str, Any], name: str) -> str:

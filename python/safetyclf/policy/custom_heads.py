@@ -1,8 +1,8 @@
 """Linear heads for categories that no network was trained on, from a handful of examples.
 
-Logistic regression on the last layer's pooled vectors: positives against negatives and background, each of
-the three a third of the weight, on features standardised by the background. Strength and weights were fixed
-on selection rows (docs/custom-categories.md); few examples cannot choose them.
+Logistic regression on the pooled vectors of an earlier layer: positives against negatives and background,
+each of the three a third of the weight, on features standardised by the background. Layer, strength and
+weights were fixed on selection rows (docs/custom-categories.md); few examples cannot choose them.
 
 Cross-validation says what to expect: each example is scored by heads that were fitted without it. Platt's
 sigmoid on these scores is folded into the head, so that its logit is a log-odds. Thresholds rest on

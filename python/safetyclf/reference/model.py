@@ -111,11 +111,19 @@ class ReferenceModel:
     # Heads and decision ------------------------------------------------------------------------------------
 
     def logits(self, text: str, depth: int | None = None) -> Floats:
-        """Largest logit over the windows, float32 [categories], after `depth` layers (default: all)."""
-        depth = self.architecture.layers if depth is None else depth
-        pooled = np.stack([self.pool(ids)[depth] for ids in self.windows(text)])
-        largest: Floats = self.head_logits(pooled, depth).max(axis=0)
-        return largest
+        """Largest logit over the windows, float32 [categories], after `depth` layers.
+
+        By default of each head after as many layers as the model file says.
+        """
+        pooled = np.stack([self.pool(ids) for ids in self.windows(text)], axis=1)
+        if depth is not None:
+            largest: Floats = self.head_logits(pooled[depth], depth).max(axis=0)
+            return largest
+        every = np.stack([self.head_logits(states, d).max(axis=0) for d, states in enumerate(pooled)])
+        columns = np.arange(every.shape[1])
+        last = np.full(len(columns), self.architecture.layers)
+        chosen: Floats = every[self.tensors.get("heads.depth", last), columns]
+        return chosen
 
     def head_logits(self, pooled: Floats, depth: int) -> Floats:
         """Logits float32 [windows, categories] from pooled states [windows, hidden] of one depth."""
