@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ._errors import InvalidArgumentError, InvalidInputError
 from ._results import Action
-from ._verdict import Verdict
+from ._verdict import ACTIONS, Verdict
 
 if TYPE_CHECKING:
     from ._classifier import Classifier
 
 Message: TypeAlias = Mapping[str, Any]
-_ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
 class ChatTurn(NamedTuple):
@@ -80,8 +79,8 @@ def classify_chat(
             result.append(ChatTurn(number, role, verdict, own, together))
         if number in context and not verdict.flagged:
             before.append((text, pieces))
-    strictest = max((_ACTIONS.index(turn.verdict.action) for turn in result), default=0)
-    return ChatVerdict(tuple(result), any(turn.verdict.flagged for turn in result), _ACTIONS[strictest])
+    strictest = max((ACTIONS.index(turn.verdict.action) for turn in result), default=0)
+    return ChatVerdict(tuple(result), any(turn.verdict.flagged for turn in result), ACTIONS[strictest])
 
 
 def _in_context(

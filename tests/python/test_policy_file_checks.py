@@ -301,3 +301,11 @@ def test_every_finding_is_on_the_page() -> None:
     made = set(re.findall(r'(?:report\.error|report\.warning|Unresolved|Finding)\(\s*"([a-z-]+)"', sources))
     assert made <= listed
     assert {code for code in listed if f'"{code}"' not in sources} == set()
+
+
+def test_terms_that_no_text_can_hold_are_errors() -> None:
+    terms = "[lists.odd]\ntitle = 'Odd'\naction = 'review'\nterms = ['fine', \"\\u200b\"]\n"
+    found = findings(ALL + terms, Classifier())
+    assert [finding for finding in found if finding[0] == "impossible-term"] == [
+        ("impossible-term", "error", 20)
+    ]

@@ -438,3 +438,26 @@ def test_windows_of_ids_are_checked(tiny: Classifier) -> None:
     ]:
         with pytest.raises(InvalidArgumentError, match="no windows of this model"):
             score(ids, rows, None)
+
+
+# Policies ---------------------------------------------------------------------------------------------------
+
+
+def test_term_lists_hold_back_and_block_a_growing_text(tiny_path: Path) -> None:
+    from safetyclf.policy import loads
+
+    rules = loads(
+        'format = "safetyclf-policy/1"\nid = "house"\nversion = "1.0.0"\ntitle = "House rules"\n'
+        '[lists.names]\ntitle = "Names"\naction = "block"\nterms = ["wombat"]\n'
+    )
+    classifier = Classifier(tiny_path, policy=rules)
+    text = "the dog and the wombat and the cat "
+    with classifier.open_text(check_every=1) as stream:
+        releases = [stream.feed(letter) for letter in text]
+        verdict = stream.finish()
+    shown = "".join(release.text for release in releases)
+    assert text.startswith(shown)
+    assert "wombat" not in shown
+    assert releases[-1].blocked
+    assert verdict == classifier.classify(text)
+    assert [match.term for match in verdict.matches] == ["wombat"]

@@ -58,7 +58,7 @@ def check(document: PolicyDocument, classifier: Classifier) -> list[Finding]:
         *checks.words(),
         *checks.families(),
         *checks.tried_examples(),
-        *term_checks.check(document, report),
+        *term_checks.check(document, classifier._engine, report),
     ]
     return sorted(found, key=lambda finding: finding.line)
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
+from .._errors import PolicyError
+from .._native import Engine
 from .document import PolicyDocument, TermList
 from .findings import Finding, Report
 from .folding import fold
 from .problems import Path, line_of
 from .tables import shown
+from .terms import TermLists
 
 # Stands for what a wildcard may match; in no real term.
 _LETTER: Final = "\ua66e"
 
 
-def check(document: PolicyDocument, report: Report) -> Iterator[Finding]:
+def check(document: PolicyDocument, engine: Engine, report: Report) -> Iterator[Finding]:
     """The findings about all lists."""
     first: dict[str, tuple[TermList, int]] = {}
     for terms in document.lists.values():
@@ -30,6 +34,16 @@ def check(document: PolicyDocument, report: Report) -> Iterator[Finding]:
             if other is not terms:
                 yield _twice(document, report, (terms, number), (other, other_number))
         yield from _covered(document, report, terms)
+        yield from _impossible(document, engine, report, terms)
+
+
+def _impossible(
+    document: PolicyDocument, engine: Engine, report: Report, terms: TermList
+) -> Iterator[Finding]:
+    try:
+        TermLists(replace(document, path=None, lists={terms.name: terms}), engine)
+    except PolicyError as error:
+        yield report.error("impossible-term", ("lists", terms.name), str(error))
 
 
 def _twice(
