@@ -86,7 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
             classifier.model_id,
             audience=arguments.audience,
         )
-        if any(checked.entry.statement.get("data_sha256") == digest for checked in found):
+        stated = [checked.entry.statement for checked in found]
+        if any((s.get("data_sha256"), s.get("split")) == (digest, arguments.split) for s in stated):
             complain("warning: these are the data that statements rest on; they cannot contradict them")
         Output().write(_checked_table(found))
         return CONTRADICTED if any(checked.contradicted for checked in found) else OK
