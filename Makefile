@@ -1,6 +1,6 @@
 # Names for the scripts in scripts/; each can be run without make as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fast lint fuzz bench count wheel audit size check clean
+.PHONY: help setup test fast lint fuzz bench count wheel audit size mini check clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ audit: wheel ## What the wheel contains, needs and exports, and which instructio
 
 size: ## Lines of C++ by folder, against the budget
 	@bash scripts/size.sh
+
+mini: ## The C library as small as it gets: what it weighs, against the budget
+	@bash scripts/mini.sh
 
 check: ## Everything that CI runs
 	@bash scripts/check.sh

@@ -43,6 +43,7 @@ step "instruction sets" bash scripts/isas.sh $tests/test_{determinism,golden}.py
 step "python versions" bash scripts/smoke.sh
 step audit bash scripts/audit.sh
 step emulators bash tests/cross/run_kernels.sh build/cross
+step "small library" bash scripts/mini.sh
 step tsan bash scripts/sanitize.sh tsan
 step asan bash scripts/sanitize.sh asan $tests/test_{api,bad_input,determinism,head_depths,kernels,model_file,policy_terms,text_rules,text_windows,threads_fork}.py
 step fuzz env FUZZ_SECONDS="${FUZZ_SECONDS:-5}" bash scripts/fuzz.sh

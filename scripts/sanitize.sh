@@ -16,7 +16,7 @@ if [ "$preset" = tsan ]; then
     # ThreadSanitizer needs the memory layout that it was built for, so addresses must not be random.
     fixed=(setarch "$(uname -m)" --addr-no-randomize)
     "${fixed[@]}" true 2>/dev/null || fixed=()
-    TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" ctest --preset tsan --exclude-regex 'replay_|test_kernels'
+    TSAN_OPTIONS=halt_on_error=1 "${fixed[@]}" ctest --preset tsan --exclude-regex 'replay_|test_kernels|test_memory'
     exit
 fi
 

@@ -408,13 +408,16 @@ PYBIND11_MODULE(_native, m) {
 
     py::class_<Classifier>(m, "Engine")
         .def(py::init([](const std::string& path, unsigned threads, std::size_t max_text_bytes,
-                         const std::string& isa) {
+                         const std::string& isa, std::size_t max_memory) {
                  const py::gil_scoped_release release;
-                 return std::make_unique<Classifier>(
-                     path,
-                     safetyclf::Options{.threads = threads, .max_text_bytes = max_text_bytes, .isa = isa});
+                 return std::make_unique<Classifier>(path,
+                                                     safetyclf::Options{.threads = threads,
+                                                                        .max_text_bytes = max_text_bytes,
+                                                                        .isa = isa,
+                                                                        .max_memory = max_memory});
              }),
-             py::arg("path"), py::kw_only(), py::arg("threads"), py::arg("max_text_bytes"), py::arg("isa"))
+             py::arg("path"), py::kw_only(), py::arg("threads"), py::arg("max_text_bytes"), py::arg("isa"),
+             py::arg("max_memory") = 0)
         .def_property_readonly("categories",
                                [](const Classifier& c) {
                                    py::list out;

@@ -25,6 +25,7 @@ _BUNDLED: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mode
 _MAX_THREADS: Final = 1024
 Effort: TypeAlias = Literal["full", "adaptive"]
 _LARGEST_TEXT: Final = 1 << 30
+_MOST_MEMORY: Final = 1 << 50
 
 
 class Classifier:
@@ -44,6 +45,7 @@ class Classifier:
         threads: int | None = None,
         effort: Effort = "full",
         max_text_bytes: int = 1 << 20,
+        max_memory: int | None = None,
         isa: str | None = None,
     ) -> None:
         """Loads a model file and checks every byte of it.
@@ -62,12 +64,16 @@ class Classifier:
                 where the rules of the model file are sure enough that nothing will be flagged
                 (docs/adaptive-depth.md).
             max_text_bytes: longer texts are refused, counted in UTF-8 bytes; 1 to 2**30.
+            max_memory: working memory at most, in bytes; None is no limit. It bounds what calls need besides
+                the model, their texts and their results, by less work at once: verdicts stay the same bits
+                (docs/embedding.md).
             isa: instruction set by its name in `build_info()["supported_isas"]`; None takes SAFETYCLF_ISA, or
                 else the best.
 
         Raises:
             ModelFileError: the file cannot be read. ModelFormatError: it is not a valid model file.
-            InvalidArgumentError: an option is out of its range, the file has no calibrated heads; or `effort`
+            InvalidArgumentError: an option is out of its range, `max_memory` is too small for a text of
+                `max_text_bytes` (the message names the least), the file has no calibrated heads; or `effort`
                 is "adaptive" and the file has no rules for that, or the policy has a threshold below a floor
                 of theirs.
             PolicyError: the policy file breaks a rule, or the policy does not fit the model.
@@ -83,6 +89,9 @@ class Classifier:
             "model": None if model is None else _path(model),
             "threads": None if threads is None else _checked_int("threads", threads, _MAX_THREADS),
             "max_text_bytes": max_text_bytes,
+            "max_memory": None
+            if max_memory is None
+            else _checked_int("max_memory", max_memory, _MOST_MEMORY),
             "effort": effort,
             "isa": isa,
         }
@@ -92,6 +101,7 @@ class Classifier:
             threads=self._options["threads"] or _threads_from_environment(),
             max_text_bytes=max_text_bytes,
             isa=isa or "",
+            max_memory=self._options["max_memory"] or 0,
         )
         self._metadata: dict[str, str] | None = None
         self._categories = tuple(name for name, _ in self._engine.categories)
@@ -272,6 +282,7 @@ class Classifier:
             "isa": self._engine.isa,
             "threads": self._engine.threads,
             "max_text_bytes": self.max_text_bytes,
+            "max_memory": self._options["max_memory"],
             "build": build_info(),
         }
 

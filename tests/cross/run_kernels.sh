@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the kernel test for x86-64 and aarch64 and runs it on emulated CPUs, asserting which instruction set dispatch chooses on each.
-# The test compares all results with one constant, so success means that all architectures give the same bits.
+# The test compares all results with one constant, so success means that all architectures give the same bits. For aarch64 the C library
+# is built as well, and its scores are compared with the golden ones.
 # Usage: tests/cross/run_kernels.sh BUILD_FOLDER. Parts whose tools are absent are reported as skipped;
 # exit status 77 when all are.
 set -eu
@@ -37,10 +38,15 @@ else
 fi
 if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-g++ >/dev/null; then
     configure_and_build "$build/aarch64" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
-        -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++
+        -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc
     emulate qemu-aarch64 cortex-a53 scalar "$build/aarch64/tests/cpp/test_kernels"
     emulate qemu-aarch64 cortex-a76 neon_dotprod "$build/aarch64/tests/cpp/test_kernels"
     emulate qemu-aarch64 max neon_i8mm "$build/aarch64/tests/cpp/test_kernels"
+    cmake --build "$build/aarch64" --target safetyclf_shared safetyclf_static -j 2 >>"$build/aarch64.log" 2>&1 || {
+        cat "$build/aarch64.log"
+        exit 1
+    }
+    bash "$root/tests/capi/package.sh" "$build/aarch64" qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu
 else
     echo "skipped: qemu-aarch64 or aarch64-linux-gnu-g++ is not installed"
 fi

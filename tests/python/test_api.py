@@ -380,6 +380,8 @@ def test_bad_policies_are_refused(policy: Any, message: str, tiny_path: Path) ->
         ({"threads": 2.0}, "not 2.0"),
         ({"max_text_bytes": 0}, "max_text_bytes must be an integer from 1 to 1073741824, not 0"),
         ({"max_text_bytes": 2**30 + 1}, "not 1073741825"),
+        ({"max_memory": 0}, "max_memory must be an integer from 1 to"),
+        ({"max_memory": 1000}, r"max_memory must be at least \d+ bytes .* texts of up to 1048576 bytes"),
         ({"isa": 3}, "isa must be a str or None, not int"),
         ({"model": 3}, "model must be a path or None, not int"),
     ],
@@ -387,6 +389,18 @@ def test_bad_policies_are_refused(policy: Any, message: str, tiny_path: Path) ->
 def test_bad_options_are_refused(options: dict[str, Any], message: str, tiny_path: Path) -> None:
     with pytest.raises(safetyclf.InvalidArgumentError, match=message):
         Classifier(**{"model": tiny_path, **options})
+
+
+def test_bounded_memory_changes_no_bit(tiny: Classifier, tiny_path: Path) -> None:
+    texts = [*TEXTS, "the rude dog " * 50]
+    with pytest.raises(safetyclf.InvalidArgumentError) as refused:
+        Classifier(tiny_path, max_text_bytes=1000, max_memory=1)
+    least = int(re.findall(r"at least (\d+) bytes", str(refused.value))[0])
+    for threads in (1, 3):
+        bounded = Classifier(tiny_path, max_text_bytes=1000, max_memory=least, threads=threads)
+        assert bounded.scores(texts).tobytes() == tiny.scores(texts).tobytes()
+        assert bounded.classify(texts[-1]).explain("violence") == tiny.classify(texts[-1]).explain("violence")
+        assert bounded.info()["max_memory"] == least
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5, "8"])
@@ -434,7 +448,9 @@ def test_info_is_json_and_complete(tiny: Classifier, tiny_path: Path) -> None:
 def test_classifiers_can_be_pickled(tiny: Classifier, tiny_path: Path, tmp_path: Path) -> None:
     moved = tmp_path / "model.safetensors"
     moved.write_bytes(tiny_path.read_bytes())
-    classifier = Classifier(moved, policy={"violence": 0.125}, threads=1, max_text_bytes=99)
+    classifier = Classifier(
+        moved, policy={"violence": 0.125}, threads=1, max_text_bytes=99, max_memory=1 << 20
+    )
     data = pickle.dumps(classifier)
     restored = pickle.loads(data)
     assert restored.thresholds == classifier.thresholds

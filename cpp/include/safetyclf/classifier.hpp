@@ -33,6 +33,10 @@ struct Options {
     unsigned threads = 0;                   // 1 runs in the caller; 0: as many as this process may use
     std::size_t max_text_bytes = 1u << 20;  // a longer text is refused with Error(input_too_large)
     std::string isa{};                      // empty: SAFETYCLF_ISA, or the best this CPU supports
+    // Bytes of working memory at most, 0: no limit. Bounds what calls need besides the model, their texts and
+    // their results (docs/embedding.md): calls work on less at once, wait for each other, and give the same
+    // bits. Too little for one text of max_text_bytes is an Error(invalid_argument) that names the least.
+    std::size_t max_memory = 0;
 };
 
 struct Category {
@@ -67,6 +71,8 @@ struct Tokens {
 class Classifier {
 public:
     Classifier(const std::string& model_path, const Options& options);
+    // A model file in memory, which must stay and not change while the Classifier lives.
+    Classifier(std::span<const std::byte> model_file, const Options& options);
     ~Classifier();
     Classifier(const Classifier&) = delete;
     Classifier& operator=(const Classifier&) = delete;

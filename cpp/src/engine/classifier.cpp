@@ -54,7 +54,7 @@ void split_into_units(Texts texts, Session& session) {
 }
 
 // Cuts every unit's windows into micro-batches; returns the number of windows.
-std::size_t split_into_micro_batches(Session& session) {
+std::size_t split_into_micro_batches(Session& session, std::size_t token_budget) {
     session.micro_batches.clear();
     std::size_t slot = 0;
     for (std::size_t u = 0; u < session.used_units; ++u) {
@@ -62,7 +62,7 @@ std::size_t split_into_micro_batches(Session& session) {
         const std::size_t windows = batch.windows();
         // Of about the same size, since the weights come from far for few tokens as for many.
         const std::size_t tokens = batch.ids.size();
-        const std::size_t parts = (tokens + engine::kTokenBudget - 1) / engine::kTokenBudget;
+        const std::size_t parts = (tokens + token_budget - 1) / token_budget;
         for (std::size_t w = 0; w < windows;) {
             std::size_t count = 0;
             while (w + count < windows &&
@@ -100,7 +100,19 @@ struct Classifier::Impl {
     std::vector<Thresholds> thresholds;
     std::size_t max_text_bytes;
     unsigned threads;
+    engine::Limits limits;
     mutable std::atomic<Runtime*> runtime_pointer;
+
+    Impl(std::shared_ptr<const model::Model> model_in, const Options& options) : model(std::move(model_in)) {
+        for (const model::Category& c : model->categories) categories.push_back({c.name, c.coverage});
+        for (const policy::Thresholds& t : model->policy.thresholds())
+            thresholds.push_back({t.review, t.block});
+        max_text_bytes = options.max_text_bytes;
+        threads = options.threads == 0 ? engine::available_processors() : options.threads;
+        if (options.max_memory != 0)
+            limits = engine::Limits::within(options.max_memory, *model, threads, max_text_bytes);
+        runtime_pointer = new Runtime(*model, threads, limits);
+    }
 
     ~Impl() {
         Runtime* r = runtime_pointer.load();
@@ -112,7 +124,7 @@ struct Classifier::Impl {
     Runtime& runtime() const {
         Runtime* r = runtime_pointer.load(std::memory_order_acquire);
         if (r->owner() == getpid()) return *r;
-        auto fresh = std::make_unique<Runtime>(*model, threads);
+        auto fresh = std::make_unique<Runtime>(*model, threads, limits);
         if (runtime_pointer.compare_exchange_strong(r, fresh.get(), std::memory_order_acq_rel))
             return *fresh.release();
         return *r;
@@ -147,30 +159,37 @@ struct Classifier::Impl {
                               End end_chunk) const {
         refuse_oversized(texts);
         Runtime& run = runtime();
-        const auto session = run.session();
         const StopCheck never;  // for workers: only the calling thread asks
         const auto check = [&stop](bool caller) {
             if (caller && stop && stop()) throw Error(ErrorCode::cancelled, "stopped by the caller");
         };
         for (std::size_t first = 0; first < texts.size();) {
-            std::size_t bytes = 0, count = 0;
-            while (first + count < texts.size() && count < kChunkTexts &&
-                   (count == 0 || bytes + texts[first + count].size() <= kChunkBytes)) {
-                bytes += texts[first + count].size();
+            std::size_t bytes = 0, memory = Runtime::kShareOfCall, count = 0;
+            while (first + count < texts.size() && count < kChunkTexts) {
+                const std::string_view text = texts[first + count];
+                const std::size_t more = run.share_of(text);
+                if (count > 0 &&
+                    (bytes + text.size() > kChunkBytes || memory + more > run.limits().chunk_bytes))
+                    break;
+                bytes += text.size();
+                memory += more;
                 ++count;
             }
+            const Runtime::Share share(run, memory);
+            const auto session = run.session();
             const Texts chunk = texts.subspan(first, count);
             split_into_units(chunk, *session);
             run.run(session->used_units, [&](const engine::ThreadPool::NextIndex& next, bool caller) {
                 for (std::size_t i; next(i);) {
                     check(caller);
                     Unit& unit = session->units[i];
+                    const Texts some = chunk.subspan(unit.first, unit.count);
                     unit.batch.clear();
-                    model->tokenizer->encode(chunk.subspan(unit.first, unit.count), false, unit.batch,
-                                             caller ? stop : never);
+                    if (limits.bounded()) model->tokenizer->reserve(some, false, unit.batch);
+                    model->tokenizer->encode(some, false, unit.batch, caller ? stop : never);
                 }
             });
-            begin_chunk(*session, split_into_micro_batches(*session));
+            begin_chunk(*session, split_into_micro_batches(*session, limits.token_budget));
             run.run(session->micro_batches.size(),
                     [&](const engine::ThreadPool::NextIndex& next, bool caller) {
                         const engine::FloatingPointMode mode;
@@ -267,22 +286,25 @@ struct Classifier::Impl {
     }
 };
 
-Classifier::Classifier(const std::string& model_path, const Options& options)
-    : impl_(std::make_unique<Impl>()) {
+namespace {
+
+// Checks the options; the table of kernels that they ask for.
+const kernels::KernelTable& table_for(const Options& options) {
     if (options.max_text_bytes == 0 || options.max_text_bytes > kLargestText)
         throw Error(ErrorCode::invalid_argument,
                     "max_text_bytes must be between 1 and " + std::to_string(kLargestText));
     if (options.threads > 1024) throw Error(ErrorCode::invalid_argument, "threads must be at most 1024");
-    const kernels::KernelTable& table = options.isa.empty() ? kernels::active() : kernels::find(options.isa);
-    impl_->model = model::Model::load(model_path, table);
-    for (const model::Category& c : impl_->model->categories)
-        impl_->categories.push_back({c.name, c.coverage});
-    for (const policy::Thresholds& t : impl_->model->policy.thresholds())
-        impl_->thresholds.push_back({t.review, t.block});
-    impl_->max_text_bytes = options.max_text_bytes;
-    impl_->threads = options.threads == 0 ? engine::available_processors() : options.threads;
-    impl_->runtime_pointer = new Runtime(*impl_->model, impl_->threads);
+    return options.isa.empty() ? kernels::active() : kernels::find(options.isa);
 }
+
+}  // namespace
+
+Classifier::Classifier(const std::string& model_path, const Options& options)
+    : impl_(std::make_unique<Impl>(model::Model::load(model_path, table_for(options)), options)) {}
+
+Classifier::Classifier(std::span<const std::byte> model_file, const Options& options)
+    : impl_(std::make_unique<Impl>(model::Model::parse(model_file, "the model in memory", table_for(options)),
+                                   options)) {}
 
 Classifier::~Classifier() = default;
 
@@ -429,7 +451,10 @@ Explanation Classifier::explain(std::string_view text, std::size_t category, con
         throw Error(ErrorCode::invalid_argument,
                     "category must be below " + std::to_string(impl_->category_count()));
     impl_->refuse_oversized({&text, 1});
+    Runtime& run = impl_->runtime();
+    const Runtime::Share share(run, Runtime::kShareOfCall + run.share_of(text, true));
     text::RaggedBatch batch;
+    if (impl_->limits.bounded()) model.tokenizer->reserve({&text, 1}, true, batch);
     model.tokenizer->encode({&text, 1}, true, batch, stop);
 
     const engine::FloatingPointMode mode;
@@ -437,7 +462,7 @@ Explanation Classifier::explain(std::string_view text, std::size_t category, con
     const std::size_t hidden = impl_->hidden();
     const std::size_t head = depth * impl_->category_count() + category;
     const float* weight = model.head_weight + head * hidden;
-    const auto ws = impl_->runtime().workspace();
+    const auto ws = run.workspace();
     const auto encode_window = [&](std::size_t w) {
         Pass pass(model, ids_of(batch, w, 1), offsets_of(batch, w, 1), *ws);
         while (pass.depth() < depth) pass.run_layer();

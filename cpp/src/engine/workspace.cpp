@@ -1,7 +1,6 @@
 #include "engine/workspace.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -14,62 +13,64 @@ std::size_t round_up(std::size_t x, std::size_t to) {
 
 }  // namespace
 
-void Workspace::Free::operator()(void* p) const {
-    std::free(p);
+void Workspace::Free::operator()(std::byte* p) const {
+    ::operator delete (p, std::align_val_t{kernels::kAlignment});
 }
 
-Workspace::Workspace(const model::Model& model) {
+// Hands out addresses from `base` on, or none without; returns the size of all.
+std::size_t Workspace::lay_out(const model::Model& model, std::size_t token_budget, std::byte* base) {
     const kernels::KernelTable& table = *model.table;
     const std::size_t hidden = model.architecture.hidden;
     const std::size_t heads = model.architecture.heads;
     const std::size_t intermediate = model.architecture.intermediate;
     const std::size_t window = model.architecture.positions;
-    rows = kTokenBudget + window;
+    const std::size_t rows = token_budget + window;
     const std::size_t padded = round_up(rows, kernels::kRowTile) + kernels::kRowTile;
     // Even blocks of rows (encoder.cpp) are up to one and a half times as large as the kernels want them.
     const std::size_t block = round_up(table.row_block * 3 / 2, kernels::kRowTile) + kernels::kRowTile;
     const std::size_t widest = std::max(3 * hidden, intermediate);
     const std::size_t windows = rows / 2 + 1;  // the shortest window is [CLS] [SEP]
 
-    // Two rounds over the same list: the first finds the size, the second hands out addresses.
-    std::byte* base = nullptr;
-    for (int round = 0; round < 2; ++round) {
-        std::size_t used = 0;
-        const auto take = [&](auto*& to, std::size_t count) {
-            using T = std::remove_reference_t<decltype(*to)>;
-            to = base == nullptr ? nullptr : reinterpret_cast<T*>(base + used);
-            used += round_up(count * sizeof(T) + kernels::kReadSlack, kernels::kAlignment);
-        };
-        std::byte* scratch = nullptr;
-        take(x, padded * hidden);
-        take(mixed, padded * hidden);
-        take(q, padded * hidden);
-        take(k, padded * hidden);
-        take(q_scale, padded * heads);
-        take(k_scale, padded * heads);
-        take(input, block * std::max(hidden, intermediate));
-        take(input_scale, block);
-        take(acc, block * widest);
-        take(row, intermediate);
-        take(position, padded);
-        take(scratch, table.attention_scratch(window, model.architecture.head_size()));
-        take(begins, windows + 1);
-        take(pooled, windows * hidden);
-        take(logits, windows * model.categories.size());
-        take(exit_scores, windows);
-        take(lexical, windows);
-        take(going_on, windows);
-        take(number, windows);
-        attention = scratch;
-        bytes = used;
-        if (round == 0) {
-            arena_.reset(std::aligned_alloc(kernels::kAlignment, round_up(used, kernels::kAlignment)));
-            if (!arena_) throw std::bad_alloc();
-            base = static_cast<std::byte*>(arena_.get());
-            // Kernels read rows of slack: give them defined bytes.
-            std::memset(base, 0, used);
-        }
-    }
+    std::size_t used = 0;
+    const auto take = [&](auto*& to, std::size_t count) {
+        using T = std::remove_reference_t<decltype(*to)>;
+        to = base == nullptr ? nullptr : reinterpret_cast<T*>(base + used);
+        used += round_up(count * sizeof(T) + kernels::kReadSlack, kernels::kAlignment);
+    };
+    std::byte* scratch = nullptr;
+    take(x, padded * hidden);
+    take(mixed, padded * hidden);
+    take(q, padded * hidden);
+    take(k, padded * hidden);
+    take(q_scale, padded * heads);
+    take(k_scale, padded * heads);
+    take(input, block * std::max(hidden, intermediate));
+    take(input_scale, block);
+    take(acc, block * widest);
+    take(row, intermediate);
+    take(position, padded);
+    take(scratch, table.attention_scratch(window, model.architecture.head_size()));
+    take(begins, windows + 1);
+    take(pooled, windows * hidden);
+    take(logits, windows * model.categories.size());
+    take(exit_scores, windows);
+    take(lexical, windows);
+    take(going_on, windows);
+    take(number, windows);
+    attention = scratch;
+    return used;
+}
+
+std::size_t Workspace::bytes(const model::Model& model, std::size_t token_budget) {
+    return Workspace().lay_out(model, token_budget, nullptr);
+}
+
+Workspace::Workspace(const model::Model& model, std::size_t token_budget) {
+    const std::size_t used = bytes(model, token_budget);
+    arena_.reset(static_cast<std::byte*>(::operator new (used, std::align_val_t{kernels::kAlignment})));
+    // Kernels read rows of slack: give them defined bytes.
+    std::memset(arena_.get(), 0, used);
+    lay_out(model, token_budget, arena_.get());
 }
 
 }  // namespace safetyclf::engine

@@ -17,10 +17,10 @@ inline constexpr std::size_t kTokenBudget = 256;
 
 class Workspace {
 public:
-    explicit Workspace(const model::Model& model);
-
-    // Rows that fit: the budget plus one window.
-    std::size_t rows;
+    // For micro-batches that are full at `token_budget`.
+    Workspace(const model::Model& model, std::size_t token_budget);
+    // What it would allocate.
+    [[nodiscard]] static std::size_t bytes(const model::Model& model, std::size_t token_budget);
 
     float* x;                 // [rows, hidden] the residual stream
     float* mixed;             // [rows, hidden] attention's values, then its output
@@ -41,13 +41,14 @@ public:
     float* lexical;           // [windows]
     std::uint32_t* going_on;  // [windows] numbers of windows
     std::uint32_t* number;    // [windows] of each window in the micro-batch as it came
-    std::size_t bytes;
 
 private:
+    Workspace() = default;
+    std::size_t lay_out(const model::Model& model, std::size_t token_budget, std::byte* base);
     struct Free {
-        void operator()(void* p) const;
+        void operator()(std::byte* p) const;
     };
-    std::unique_ptr<void, Free> arena_;
+    std::unique_ptr<std::byte, Free> arena_;
 };
 
 }  // namespace safetyclf::engine

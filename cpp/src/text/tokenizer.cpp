@@ -14,6 +14,9 @@ namespace {
 
 constexpr std::size_t kMaxOffset = std::numeric_limits<std::uint32_t>::max();
 
+// No rule makes more of a byte that is not ASCII: U+1FAF0, four bytes, is named in 42. ASCII does not grow.
+constexpr std::size_t kMostGrowthTimes2 = 21;
+
 void require_offset(std::size_t size, const char* message) {
     if (size > kMaxOffset) throw Error(ErrorCode::input_too_large, message);
 }
@@ -72,7 +75,8 @@ struct Tokenizer::Impl {
           rules(config.rules, wordpiece),
           bert(wordpiece, config.lowercase),
           window(config.window_tokens),
-          overlap(config.overlap_tokens) {
+          overlap(config.overlap_tokens),
+          has_rules(!config.rules.empty()) {
         if (overlap >= window)
             throw Error(ErrorCode::model_format, "the overlap of windows must be below their size");
     }
@@ -126,6 +130,7 @@ struct Tokenizer::Impl {
     BertEncoder bert;
     std::size_t window;
     std::size_t overlap;
+    bool has_rules;
 };
 
 Tokenizer::Tokenizer(const TokenizerConfig& config) : impl_(std::make_unique<const Impl>(config)) {}
@@ -147,6 +152,44 @@ void Tokenizer::encode(std::span<const std::string_view> texts, bool with_offset
         out.clear();
         throw;
     }
+}
+
+Tokenizer::Room Tokenizer::room(std::size_t bytes, std::size_t not_ascii) const {
+    const std::size_t mapped =
+        impl_->has_rules ? bytes - not_ascii + (not_ascii * kMostGrowthTimes2 + 1) / 2 : 0;
+    const std::size_t pieces = std::max(bytes, mapped);  // a piece has at least one byte
+    if (pieces <= impl_->window) return {mapped, pieces + 2, 1};
+    const WindowPlan plan(pieces, impl_->window, impl_->overlap);
+    return {mapped, plan.total + 2 * plan.count, plan.count};
+}
+
+std::size_t Tokenizer::Room::bytes(bool with_offsets) const {
+    return 2 * mapped * (1 + sizeof(ByteRange)) + mapped +
+           ids * sizeof(std::int32_t) * (with_offsets ? 3 : 1) + windows * sizeof(std::uint32_t);
+}
+
+void Tokenizer::reserve(std::span<const std::string_view> texts, bool with_offsets, RaggedBatch& out) const {
+    Room all{};
+    for (const std::string_view text : texts) {
+        const Room one = room(text.size(), count_not_ascii(text));
+        all = {std::max(all.mapped, one.mapped), all.ids + one.ids, all.windows + one.windows};
+    }
+    for (MappedText* mapped : {&out.scratch.first, &out.scratch.second}) {
+        mapped->bytes.reserve(all.mapped);
+        mapped->ranges.reserve(all.mapped);
+    }
+    out.scratch.pieces.reserve(all.mapped);
+    out.ids.reserve(all.ids);
+    out.row_offsets.reserve(all.windows + 1);
+    out.text_offsets.reserve(texts.size() + 1);
+    if (!with_offsets) return;
+    out.begins.reserve(all.ids);
+    out.ends.reserve(all.ids);
+}
+
+std::size_t count_not_ascii(std::string_view text) {
+    return static_cast<std::size_t>(
+        std::count_if(text.begin(), text.end(), [](char c) { return (c & 0x80) != 0; }));
 }
 
 void Tokenizer::normalize(std::string_view text, std::string& out, std::vector<std::uint32_t>& origin,

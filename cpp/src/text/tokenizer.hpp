@@ -88,6 +88,17 @@ public:
     void encode(std::span<const std::string_view> texts, bool with_offsets, RaggedBatch& out,
                 const StopCheck& stop = {}) const;
 
+    // Room in `out`, which is empty, for the windows of `texts`, whatever they hold: encode() allocates
+    // nothing.
+    void reserve(std::span<const std::string_view> texts, bool with_offsets, RaggedBatch& out) const;
+    // What reserve() allocates for a text of so many bytes, of which some are not ASCII, and how many windows
+    // it may have.
+    struct Room {
+        std::size_t mapped, ids, windows;
+        [[nodiscard]] std::size_t bytes(bool with_offsets) const;
+    };
+    [[nodiscard]] Room room(std::size_t bytes, std::size_t not_ascii) const;
+
     // The text after the rules of the model file, before the BERT normaliser, as well-formed UTF-8
     // (ill-formed input reads as U+FFFD); for each output byte where in the original the character or emoji
     // sequence begins that it came from, plus one last entry: the original's size. Throws
@@ -108,6 +119,9 @@ private:
     struct Impl;
     std::unique_ptr<const Impl> impl_;
 };
+
+// Bytes that are no ASCII characters.
+[[nodiscard]] std::size_t count_not_ascii(std::string_view text);
 
 // The rule names this build knows, in the order in which the default model applies them.
 [[nodiscard]] RuleNames known_rules();
