@@ -92,8 +92,8 @@ public:
     void logits(std::span<const std::string_view> texts, std::size_t depth, std::span<float> logits,
                 std::span<std::uint32_t> windows, const StopCheck& stop = {}) const;
 
-    // probabilities: [texts, categories], calibrated, at full depth; a head may read at an earlier one. Needs a model with calibration, else
-    // Error(invalid_argument).
+    // probabilities: [texts, categories], calibrated, at full depth; a head may read at an earlier one. Needs
+    // a model with calibration, else Error(invalid_argument).
     void probabilities(std::span<const std::string_view> texts, std::span<float> probabilities,
                        std::span<std::uint32_t> windows, const StopCheck& stop = {}) const;
 
