@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import _policy
@@ -49,7 +50,7 @@ class InForce:
             document = embedded.document(within)
             policy_id = document.full_id
             self.thresholds = embedded.thresholds(within, audience, self._defaults)
-            details = lambda: self._details_of(document)  # noqa: E731
+            details = partial(self._details_of, document)
             self._lists = applied.lists(document, engine)
         elif policy is None or isinstance(policy, Mapping):
             if audience is not None:

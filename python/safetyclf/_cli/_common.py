@@ -44,3 +44,19 @@ def add_classifier_options(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, metavar="N", help="worker threads (SAFETYCLF_THREADS; default: all processors)"
     )
     parser.add_argument("--isa", metavar="NAME", help="instruction set (SAFETYCLF_ISA; default: the best)")
+
+
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say how files of texts are read (`_inputs`)."""
+    parser.add_argument(
+        "--input-format",
+        choices=("auto", "text", "jsonl", "csv", "parquet"),
+        default="auto",
+        help="of the texts; auto: by the file's suffix, else text, one a line",
+    )
+    parser.add_argument(
+        "--field", default="text", metavar="NAME", help="key or column of the text (default: text)"
+    )
+    parser.add_argument(
+        "--max-text-bytes", type=int, default=1 << 20, metavar="N", help="refuse longer texts"
+    )

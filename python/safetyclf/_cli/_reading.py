@@ -25,22 +25,6 @@ class Placed(NamedTuple):
     text: str
 
 
-def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Options that say how files of texts are read, as `safetyclf classify` has them."""
-    parser.add_argument(
-        "--input-format",
-        choices=("auto", "text", "jsonl", "csv", "parquet"),
-        default="auto",
-        help="of the texts; auto: by the file's suffix, else text, one a line",
-    )
-    parser.add_argument(
-        "--field", default="text", metavar="NAME", help="key or column of the text (default: text)"
-    )
-    parser.add_argument(
-        "--max-text-bytes", type=int, default=1 << 20, metavar="N", help="refuse longer texts"
-    )
-
-
 class Reading:
     """All texts of some files. What cannot be read is reported, counted in `failed`, and left out."""
 

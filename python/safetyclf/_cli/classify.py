@@ -16,7 +16,16 @@ from .._errors import DataFileError, MissingDependencyError
 from .._results import Thresholds
 from .._texts import problem_of
 from .._verdict import Verdict
-from ._common import ERROR, FLAGGED, OK, Subparsers, UsageError, add_classifier_options, complain
+from ._common import (
+    ERROR,
+    FLAGGED,
+    OK,
+    Subparsers,
+    UsageError,
+    add_classifier_options,
+    add_reading_options,
+    complain,
+)
 from ._inputs import Record, Source, format_of, open_source
 from ._output import Output
 from ._progress import Progress
@@ -39,15 +48,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help="input files; - or none is standard input")
     parser.add_argument("--text", action="append", metavar="T", help="a message; may be repeated")
-    parser.add_argument(
-        "--input-format",
-        choices=("auto", "text", "jsonl", "csv", "parquet"),
-        default="auto",
-        help="auto: by the file's suffix, else text, one message a line",
-    )
-    parser.add_argument(
-        "--field", default="text", metavar="NAME", help="key or column of the message (default: text)"
-    )
+    add_reading_options(parser)
     parser.add_argument("--output", metavar="FILE", help="output file (default: standard output)")
     parser.add_argument(
         "--format", choices=("jsonl", "table"), default="jsonl", help="table: for people (default: jsonl)"
@@ -68,9 +69,6 @@ def add_parser(subparsers: Subparsers) -> None:
         help="policy file that decides (SAFETYCLF_POLICY; default: the model's thresholds)",
     )
     parser.add_argument("--audience", metavar="NAME", help="one of the policy's audiences")
-    parser.add_argument(
-        "--max-text-bytes", type=int, default=1 << 20, metavar="N", help="refuse longer messages"
-    )
     parser.add_argument(
         "--effort",
         choices=("full", "adaptive"),

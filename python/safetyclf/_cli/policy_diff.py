@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._classifier import Classifier
-from ._common import ERROR, FLAGGED, OK, Subparsers, UsageError
+from ._common import ERROR, FLAGGED, OK, Subparsers, UsageError, add_reading_options
 from ._output import Output
-from ._reading import Placed, Reading, add_reading_options
+from ._reading import Placed, Reading
 from ._shown import columns, share, shown
 
 if TYPE_CHECKING:

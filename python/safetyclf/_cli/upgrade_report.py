@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._classifier import Classifier
-from ._common import ERROR, FLAGGED, OK, Subparsers, UsageError
+from ._common import ERROR, FLAGGED, OK, Subparsers, UsageError, add_reading_options
 from ._output import Output
-from ._reading import Reading, add_reading_options
+from ._reading import Reading
 from ._shown import columns, share
 
 if TYPE_CHECKING:

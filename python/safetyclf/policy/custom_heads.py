@@ -18,14 +18,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import betaincinv, expit
+from scipy.special import expit
 
 from .._modelfile import NEVER
 from ..evaluate.bootstrap import Ranking, generator, percentile_interval, resample
 from ..evaluate.metrics import average_precision
 from ..train.calibration import Curve
 from .background import Background, Pooled
-from .bounds import allowed_hits, at_most, just_above, upper_bound
+from .bounds import allowed_hits, at_most, just_above, lower_bound, upper_bound
 
 L2: Final = 0.1
 MIN_POSITIVES: Final = 5
@@ -283,9 +283,8 @@ def _interval(hits: int, n: int) -> list[float] | None:
     """Exact two-sided interval (Clopper and Pearson 1934)."""
     if n == 0:
         return None
-    tail = (1 - CONFIDENCE) / 2
-    low = 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, tail))
-    return [_rounded(low), _rounded(upper_bound(hits, n, 1 - tail))]
+    each = (1 + CONFIDENCE) / 2
+    return [_rounded(lower_bound(hits, n, each)), _rounded(upper_bound(hits, n, each))]
 
 
 def _rounded(value: float) -> float:

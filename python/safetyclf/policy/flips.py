@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from .._results import Action, Thresholds
-from .bounds import upper_bound
+from .bounds import lower_bound, upper_bound
 
 ACTIONS: Final[tuple[Action, Action, Action]] = ("allow", "review", "block")
 CONFIDENCE: Final = 0.95
@@ -201,14 +201,14 @@ def rate(hits: int, of: int) -> Rate:
     """A share with its exact interval and bounds."""
     if of == 0:
         return Rate(0, 0, None, 0.0, 1.0, 0.0, 1.0)
-    interval = binomtest(hits, of).proportion_ci(CONFIDENCE, method="exact")
+    each = (1 + CONFIDENCE) / 2
     return Rate(
         hits,
         of,
         hits / of,
-        float(interval.low),
-        float(interval.high),
-        at_least=1 - upper_bound(of - hits, of, CONFIDENCE),
+        lower_bound(hits, of, each),
+        upper_bound(hits, of, each),
+        at_least=lower_bound(hits, of, CONFIDENCE),
         at_most=upper_bound(hits, of, CONFIDENCE),
     )
 
