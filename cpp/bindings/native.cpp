@@ -5,20 +5,15 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <cstring>
-#include <deque>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "attack/attack.hpp"
-#include "native_arrow.hpp"
-#include "policy/policy.hpp"
+#include "native_texts.hpp"
 #include "safetyclf/classifier.hpp"
 
 namespace py = pybind11;
@@ -29,149 +24,9 @@ using safetyclf::Classifier;
 using safetyclf::Error;
 using safetyclf::ErrorCode;
 using safetyclf::TermMatcher;
-using safetyclf::policy::Policy;
-
-std::string errors_module;  // "safetyclf._errors", or of the package that a copy was vendored into
-
-// Raises the class of that name from the package's errors.
-[[noreturn]] void raise_error(const char* name, const std::string& message) {
-    const py::object type = py::module_::import(errors_module.c_str()).attr(name);
-    // What an Arrow stream says of its failure need not be UTF-8.
-    const auto text = py::reinterpret_steal<py::object>(
-        PyUnicode_DecodeUTF8(message.data(), static_cast<Py_ssize_t>(message.size()), "replace"));
-    if (text) PyErr_SetObject(type.ptr(), text.ptr());
-    throw py::error_already_set();
-}
-
-void restore_error(const char* name, const char* message) {
-    try {
-        raise_error(name, message);
-    } catch (py::error_already_set& set) {
-        set.restore();
-    }
-}
-
-const char* class_of(ErrorCode code) {
-    switch (code) {
-        case ErrorCode::invalid_argument:
-            return "InvalidArgumentError";
-        case ErrorCode::input_too_large:
-            return "TextTooLargeError";
-        case ErrorCode::model_io:
-            return "ModelFileError";
-        case ErrorCode::model_format:
-            return "ModelFormatError";
-        case ErrorCode::unsupported_isa:
-            return "UnsupportedIsaError";
-        case ErrorCode::cancelled:
-        case ErrorCode::internal:
-            break;
-    }
-    return "InternalError";
-}
-
-// The structure in a PyCapsule of that name, for the consumer to move out.
-template <class T>
-T& in_capsule(PyObject* object, const char* name) {
-    auto* structure =
-        PyCapsule_IsValid(object, name) ? static_cast<T*>(PyCapsule_GetPointer(object, name)) : nullptr;
-    if (structure == nullptr || structure->release == nullptr)
-        raise_error("InvalidInputError", std::string("the texts gave no valid capsule ") + name);
-    return *structure;
-}
-
-// What the object's Arrow PyCapsule interface exports; nothing for an object without.
-std::optional<safetyclf::arrow::Texts> from_arrow(const py::handle& source) {
-    if (PyTuple_Check(source.ptr()) || PyList_Check(source.ptr())) return std::nullopt;
-    try {
-        if (py::hasattr(source, "__arrow_c_array__")) {
-            const py::object pair = source.attr("__arrow_c_array__")();
-            if (!PyTuple_Check(pair.ptr()) || PyTuple_GET_SIZE(pair.ptr()) != 2)
-                raise_error("InvalidInputError", "__arrow_c_array__ of the texts gave no pair of capsules");
-            auto& schema = in_capsule<ArrowSchema>(PyTuple_GET_ITEM(pair.ptr(), 0), "arrow_schema");
-            return std::optional<safetyclf::arrow::Texts>(
-                std::in_place, schema,
-                in_capsule<ArrowArray>(PyTuple_GET_ITEM(pair.ptr(), 1), "arrow_array"));
-        }
-        if (py::hasattr(source, "__arrow_c_stream__")) {
-            const py::object capsule = source.attr("__arrow_c_stream__")();
-            return std::optional<safetyclf::arrow::Texts>(
-                std::in_place, in_capsule<ArrowArrayStream>(capsule.ptr(), "arrow_array_stream"));
-        }
-    } catch (py::error_already_set& e) {
-        if (!e.matches(PyExc_ImportError)) throw;  // a pandas Series where pyarrow is not installed
-    }
-    return std::nullopt;
-}
-
-// Texts of one call. A lone surrogate has no UTF-8 form: its three bytes become those of U+FFFD, so that byte
-// offsets stay, and the text is listed as repaired. Texts in Arrow arrays are not copied.
-class Texts {
-public:
-    explicit Texts(const py::handle& source) : arrow_(from_arrow(source)) {
-        if (arrow_) {
-            const py::gil_scoped_release release;
-            arrow_->read();
-            return;
-        }
-        items_ = py::reinterpret_steal<py::tuple>(PySequence_Tuple(source.ptr()));
-        if (!items_) throw py::error_already_set();
-        views_.reserve(items_.size());
-        for (std::size_t i = 0; i < items_.size(); ++i) add(i, PyTuple_GET_ITEM(items_.ptr(), i));
-    }
-
-    [[nodiscard]] const std::vector<std::string_view>& views() const {
-        return arrow_ ? arrow_->views() : views_;
-    }
-    [[nodiscard]] const std::vector<std::size_t>& repaired() const { return repaired_; }
-
-    // As Python strings. What is ill-formed becomes U+FFFD, as the engine reads it.
-    [[nodiscard]] py::tuple strings() const {
-        if (!arrow_) return items_;
-        py::tuple out(views().size());
-        for (std::size_t i = 0; i < out.size(); ++i) {
-            const std::string_view text = views()[i];
-            PyObject* item =
-                PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace");
-            if (item == nullptr) throw py::error_already_set();
-            PyTuple_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), item);
-        }
-        return out;
-    }
-
-private:
-    void add(std::size_t index, PyObject* item) {
-        if (!PyUnicode_Check(item)) {
-            const std::string type = Py_TYPE(item)->tp_name;
-            raise_error("InvalidInputError", "text " + std::to_string(index) + " must be str, not " + type +
-                                                 (type == "bytes" ? "; decode it first" : ""));
-        }
-        Py_ssize_t size = 0;
-        if (const char* utf8 = PyUnicode_AsUTF8AndSize(item, &size)) {
-            views_.emplace_back(utf8, static_cast<std::size_t>(size));
-            return;
-        }
-        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) throw py::error_already_set();
-        PyErr_Clear();
-        const auto bytes =
-            py::reinterpret_steal<py::bytes>(PyUnicode_AsEncodedString(item, "utf-8", "surrogatepass"));
-        if (!bytes) throw py::error_already_set();
-        std::string& text = owned_.emplace_back(static_cast<std::string>(bytes));
-        for (std::size_t i = 0; i + 2 < text.size(); ++i)
-            if (static_cast<unsigned char>(text[i]) == 0xED &&
-                static_cast<unsigned char>(text[i + 1]) >= 0xA0)
-                text.replace(i, 3, "\xEF\xBF\xBD");
-        views_.emplace_back(text);
-        repaired_.push_back(index);
-    }
-
-    std::optional<safetyclf::arrow::Texts> arrow_;
-    // A tuple, not the caller's list: another thread may change a list while the GIL is released.
-    py::tuple items_;
-    std::vector<std::string_view> views_;
-    std::deque<std::string> owned_;
-    std::vector<std::size_t> repaired_;
-};
+using safetyclf::binding::class_of;
+using safetyclf::binding::restore_error;
+using safetyclf::binding::Texts;
 
 // Lets Ctrl-C stop a long call: the calling thread looks for signals every 50 ms.
 class SignalCheck {
@@ -240,29 +95,12 @@ py::tuple score_adaptively(const Classifier& classifier, const py::handle& seque
                           as_array(std::move(depths), {ssize(n)}));
 }
 
-// From the bytes of float32 [2, classes]: the review and the block thresholds.
-std::vector<safetyclf::policy::Thresholds> thresholds_of(std::string_view bytes, std::size_t classes) {
-    if (bytes.size() != 2 * classes * sizeof(float))
-        throw Error(ErrorCode::invalid_argument, "need one review and one block threshold per category");
-    std::vector<float> values(2 * classes);
-    std::memcpy(values.data(), bytes.data(), bytes.size());
-    std::vector<safetyclf::policy::Thresholds> out;
-    for (std::size_t c = 0; c < classes; ++c) out.push_back({values[c], values[classes + c]});
-    return out;
-}
-
-template <class T>
-py::bytes as_bytes(std::span<const T> values) {
-    return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
-}
-
-// One tuple (scores, flags, action, windows, repaired) per text, without NumPy. Scores and flags as bytes:
-// most callers look at few of them.
+// As Classifier._verdicts wants them.
 py::list verdicts(const Classifier& classifier, const py::handle& sequence, std::string_view thresholds_bytes,
                   std::optional<std::size_t> level) {
     const Texts texts(sequence);
     const std::size_t n = texts.views().size(), classes = classifier.categories().size();
-    const auto thresholds = thresholds_of(thresholds_bytes, classes);
+    const auto thresholds = safetyclf::binding::thresholds_of(thresholds_bytes, classes);
     std::vector<float> values(n * classes);
     std::vector<std::uint32_t> windows(n);
     std::vector<std::uint16_t> depths(n);
@@ -272,20 +110,7 @@ py::list verdicts(const Classifier& classifier, const py::handle& sequence, std:
         else
             classifier.probabilities(texts.views(), values, windows, stop);
     });
-
-    py::list out(n);
-    const std::array<py::str, 3> actions{"allow", "review", "block"};
-    std::vector<std::uint8_t> flags(classes);
-    auto repaired = texts.repaired().begin();
-    for (std::size_t i = 0; i < n; ++i) {
-        const std::span<const float> row(values.data() + i * classes, classes);
-        const auto action = static_cast<std::size_t>(Policy::decide(row, thresholds, flags));
-        const bool was_repaired = repaired != texts.repaired().end() && *repaired == i;
-        if (was_repaired) ++repaired;
-        out[i] = py::make_tuple(as_bytes(row), as_bytes(std::span<const std::uint8_t>(flags)),
-                                actions[action], windows[i], was_repaired);
-    }
-    return out;
+    return safetyclf::binding::states(values, thresholds, windows, texts.repaired());
 }
 
 // One list of floors per level.
@@ -411,10 +236,10 @@ py::dict build_info() {
 }  // namespace
 
 // What is registered is local to this module, so that two copies of it in one process do not meet. A Python
-// without a GIL need not bring one back: all objects are immutable, and nothing else is written after this.
+// without a GIL need not bring one back: objects are immutable or lock, and nothing else is written after this.
 PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     const auto name = m.attr("__name__").cast<std::string>();
-    errors_module = name.substr(0, name.rfind('.') + 1) + "_errors";
+    safetyclf::binding::set_package(name.substr(0, name.rfind('.') + 1));
     py::register_local_exception_translator([](std::exception_ptr p) {
         try {
             if (p) std::rethrow_exception(p);
@@ -480,6 +305,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
         .def(py::init(&term_matcher), py::arg("engine"), py::arg("terms"), py::arg("modes"),
              py::keep_alive<1, 2>())
         .def("find", find_terms, py::arg("texts"));
+    safetyclf::binding::bind_batcher(m);
 
     m.def("build_info", build_info);
     m.attr("ATTACK_KINDS") = py::tuple(py::cast(

@@ -307,6 +307,13 @@ class Classifier:
         self._in_force = InForce(self._engine, self._section, policy, audience)
         self._level = self._first_level() if self._options["effort"] == "adaptive" else None
 
+    def _with_policy(self, policy: Policy | None, audience: str | None) -> Classifier:
+        """A classifier that decides by another policy, on the same engine."""
+        other = object.__new__(Classifier)
+        other.__dict__.update(self.__dict__)
+        other._use(policy, audience)
+        return other
+
     def _first_level(self) -> int:
         """The first level of the rules for leaving early whose floors lie below the thresholds."""
         problem = ""

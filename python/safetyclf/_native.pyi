@@ -1,6 +1,6 @@
 # The native extension, cpp/bindings/native.cpp. Private: use safetyclf.Classifier.
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -85,3 +85,25 @@ class TermMatcher:
     def __init__(self, engine: Engine, terms: Sequence[str], modes: Sequence[int]) -> None: ...
     # per text: number of the term, byte begin, byte end of each match, in no set order
     def find(self, texts: Sequence[str] | ArrowArray | ArrowStream) -> list[list[tuple[int, int, int]]]: ...
+
+# requests, texts, tokens, seconds
+Batch: TypeAlias = tuple[int, int, int, float]
+# number of the request, states or what was raised, depths, tokens of each text, seconds waited
+Answered: TypeAlias = tuple[int, list[State] | Exception, list[int], list[int], float]
+
+# Requests of many callers in common batches. max_wait: seconds
+class Batcher:
+    def __init__(
+        self, engine: Engine, *, batch_tokens: int, max_wait: float, queue_requests: int, queue_bytes: int
+    ) -> None: ...
+    # thresholds and level as for Engine.verdicts. The request's number; 0: the queue is full or closed
+    def submit(self, texts: Sequence[str], thresholds: bytes, level: int | None) -> int: ...
+    def cancel(self, number: int) -> None: ...
+    # what was finished since the last call
+    def take(self) -> tuple[list[Answered], list[Batch]]: ...
+    # readable while `take` has something to give
+    def fileno(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    # takes no more, works off what waits
+    def close(self) -> None: ...

@@ -62,6 +62,16 @@ struct Explanation {
     std::vector<Contribution> contributions;
 };
 
+// How texts were read, for those who want to know: each empty, or [texts].
+struct Sizes {
+    Sizes(std::span<std::uint32_t> windows_out = {}, std::span<std::uint32_t> tokens_out = {})
+        : windows(windows_out), tokens(tokens_out) {}
+    Sizes(std::vector<std::uint32_t>& windows_out) : windows(windows_out) {}
+
+    std::span<std::uint32_t> windows;
+    std::span<std::uint32_t> tokens;  // of all windows, [CLS] and [SEP] among them
+};
+
 struct Tokens {
     std::vector<std::int32_t> ids;
     std::vector<std::uint32_t> begins, ends;  // byte ranges of the text
@@ -87,21 +97,20 @@ public:
     [[nodiscard]] std::size_t depths() const;  // exits: layers + 1
 
     // logits: [texts, categories], maximum over the windows of a text, read off after `depth` layers (0 ..
-    // depths() - 1). windows: [texts], or empty. Throws Error(input_too_large), Error(cancelled),
-    // Error(invalid_argument).
+    // depths() - 1). Throws Error(input_too_large), Error(cancelled), Error(invalid_argument).
     void logits(std::span<const std::string_view> texts, std::size_t depth, std::span<float> logits,
-                std::span<std::uint32_t> windows, const StopCheck& stop = {}) const;
+                const Sizes& sizes, const StopCheck& stop = {}) const;
 
     // probabilities: [texts, categories], calibrated, at full depth; a head may read at an earlier one. Needs
     // a model with calibration, else Error(invalid_argument).
     void probabilities(std::span<const std::string_view> texts, std::span<float> probabilities,
-                       std::span<std::uint32_t> windows, const StopCheck& stop = {}) const;
+                       const Sizes& sizes, const StopCheck& stop = {}) const;
 
     // The same where the rules of the model file let windows leave early, kept to the floors of `level`;
     // depths: [texts], after how many layers the last window of each text left. Needs a model with that
     // level, else Error(invalid_argument).
     void adaptive_probabilities(std::span<const std::string_view> texts, std::size_t level,
-                                std::span<float> probabilities, std::span<std::uint32_t> windows,
+                                std::span<float> probabilities, const Sizes& sizes,
                                 std::span<std::uint16_t> depths, const StopCheck& stop = {}) const;
     // [levels, categories]: what a text that leaves early stays below; empty without such rules.
     [[nodiscard]] std::vector<float> exit_floors() const;

@@ -208,8 +208,8 @@ struct Classifier::Impl {
     }
 
     // Emits the logits of each text: after `depth` layers, or of each head where it reads.
-    void logits(Texts texts, std::optional<std::size_t> depth, std::span<std::uint32_t> windows,
-                const StopCheck& stop, const auto& emit) const {
+    void logits(Texts texts, std::optional<std::size_t> depth, const Sizes& sizes, const StopCheck& stop,
+                const auto& emit) const {
         const std::size_t classes = category_count();
         for_each_micro_batch(
             texts, stop,
@@ -230,14 +230,14 @@ struct Classifier::Impl {
                 for (std::size_t i = 0; i < pass.windows() * classes; ++i) require_finite(to[i]);
             },
             [&](Session& s, std::size_t first) {
-                for_each_text(s, first, windows,
+                for_each_text(s, first, sizes,
                               [&](std::size_t text, std::size_t, std::size_t) { emit(text, s.text_values); });
             });
     }
 
     // As `logits`, but emits probabilities, which may be those of windows that left early, and the largest
     // depth.
-    void adaptive(Texts texts, std::size_t level, std::span<std::uint32_t> windows, const StopCheck& stop,
+    void adaptive(Texts texts, std::size_t level, const Sizes& sizes, const StopCheck& stop,
                   const auto& emit) const {
         const std::size_t classes = category_count();
         for_each_micro_batch(
@@ -253,7 +253,7 @@ struct Classifier::Impl {
                                          s.window_depths.data() + slot);
             },
             [&](Session& s, std::size_t first) {
-                for_each_text(s, first, windows, [&](std::size_t text, std::size_t slot, std::size_t count) {
+                for_each_text(s, first, sizes, [&](std::size_t text, std::size_t slot, std::size_t count) {
                     const auto depth = s.window_depths.begin() + static_cast<std::ptrdiff_t>(slot);
                     emit(text, s.text_values,
                          *std::max_element(depth, depth + static_cast<std::ptrdiff_t>(count)));
@@ -263,22 +263,24 @@ struct Classifier::Impl {
 
     // For each text of a chunk: s.text_values becomes the maximum of its windows' rows in s.window_values,
     // then emit(text, its first window's number in the chunk, number of windows).
-    void for_each_text(Session& s, std::size_t first, std::span<std::uint32_t> windows,
-                       const auto& emit) const {
+    void for_each_text(Session& s, std::size_t first, const Sizes& sizes, const auto& emit) const {
         const std::size_t classes = category_count();
         std::size_t slot = 0;
         s.text_values.resize(classes);
         for (std::size_t u = 0; u < s.used_units; ++u) {
             const Unit& unit = s.units[u];
             for (std::size_t t = 0; t < unit.count; ++t) {
-                const std::uint32_t count = unit.batch.text_offsets[t + 1] - unit.batch.text_offsets[t];
+                const std::uint32_t begin = unit.batch.text_offsets[t], end = unit.batch.text_offsets[t + 1];
+                const std::uint32_t count = end - begin;
                 const float* row = s.window_values.data() + slot * classes;
                 s.text_values.assign(row, row + classes);
                 for (std::uint32_t w = 1; w < count; ++w)
                     for (std::size_t c = 0; c < classes; ++c)
                         s.text_values[c] = std::max(s.text_values[c], row[w * classes + c]);
                 const std::size_t text = first + unit.first + t;
-                if (!windows.empty()) windows[text] = count;
+                if (!sizes.windows.empty()) sizes.windows[text] = count;
+                if (!sizes.tokens.empty())
+                    sizes.tokens[text] = unit.batch.row_offsets[end] - unit.batch.row_offsets[begin];
                 emit(text, slot, count);
                 slot += count;
             }
@@ -333,15 +335,15 @@ std::size_t Classifier::depths() const {
     return impl_->model->layers.size() + 1;
 }
 
-void Classifier::logits(Texts texts, std::size_t depth, std::span<float> logits,
-                        std::span<std::uint32_t> windows, const StopCheck& stop) const {
+void Classifier::logits(Texts texts, std::size_t depth, std::span<float> logits, const Sizes& sizes,
+                        const StopCheck& stop) const {
     const std::size_t classes = impl_->category_count();
     if (depth >= depths())
         throw Error(ErrorCode::invalid_argument, "depth must be below " + std::to_string(depths()));
     if (classes == 0)
         throw Error(ErrorCode::invalid_argument,
                     "this model file has an encoder but no heads: nothing to score");
-    impl_->logits(texts, depth, windows, stop, [&](std::size_t text, const std::vector<float>& row) {
+    impl_->logits(texts, depth, sizes, stop, [&](std::size_t text, const std::vector<float>& row) {
         std::copy(row.begin(), row.end(), logits.begin() + static_cast<std::ptrdiff_t>(text * classes));
     });
 }
@@ -353,11 +355,11 @@ std::vector<float> Classifier::exit_floors() const {
 }
 
 void Classifier::adaptive_probabilities(Texts texts, std::size_t level, std::span<float> probabilities,
-                                        std::span<std::uint32_t> windows, std::span<std::uint16_t> depths,
+                                        const Sizes& sizes, std::span<std::uint16_t> depths,
                                         const StopCheck& stop) const {
     impl_->require_level(level);
     const std::size_t classes = impl_->category_count();
-    impl_->adaptive(texts, level, windows, stop,
+    impl_->adaptive(texts, level, sizes, stop,
                     [&](std::size_t text, const std::vector<float>& row, std::uint16_t depth) {
                         std::copy(row.begin(), row.end(),
                                   probabilities.begin() + static_cast<std::ptrdiff_t>(text * classes));
@@ -365,13 +367,13 @@ void Classifier::adaptive_probabilities(Texts texts, std::size_t level, std::spa
                     });
 }
 
-void Classifier::probabilities(Texts texts, std::span<float> probabilities, std::span<std::uint32_t> windows,
+void Classifier::probabilities(Texts texts, std::span<float> probabilities, const Sizes& sizes,
                                const StopCheck& stop) const {
     const std::size_t classes = impl_->category_count();
     if (classes == 0 || impl_->model->policy.categories() != classes)
         throw Error(ErrorCode::invalid_argument, "this model file has no calibrated heads: nothing to score");
     const engine::FloatingPointMode mode;  // also for the calibration, which runs here
-    impl_->logits(texts, std::nullopt, windows, stop, [&](std::size_t text, const std::vector<float>& row) {
+    impl_->logits(texts, std::nullopt, sizes, stop, [&](std::size_t text, const std::vector<float>& row) {
         impl_->model->policy.calibrate(row, probabilities.subspan(text * classes, classes));
     });
 }

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._errors import SafetyclfError
-from . import calibrate, classify, compare, convert, eval, export, info, policy, train, upgrade_report
+from . import calibrate, classify, compare, convert, eval, export, info, policy, serve, train, upgrade_report
 from ._common import BUG, CLOSED_PIPE, ERROR, INTERRUPTED, UsageError, complain
 from ._output import Output
 
-_COMMANDS = (classify, info, policy, calibrate, upgrade_report, eval, compare, convert, train, export)
+_COMMANDS = (classify, info, serve, policy, calibrate, upgrade_report, eval, compare, convert, train, export)
 
 
 class _Version(argparse.Action):

@@ -1,0 +1,79 @@
+"""All routes as one application, for uvicorn or another ASGI server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .._errors import SafetyclfError
+from . import gateways, moderations, perspective, service
+from .protocol import STATE
+from .refusals import Refusal, openai_envelope
+from .signals import handled
+from .state import State
+
+FAMILIES = (moderations, perspective, gateways, service)
+
+
+class Application:
+    """Starlette's routes, without its layers for errors: an `Endpoint` lets no exception through.
+
+    Attributes:
+        routes: all of them.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.routes = [route for family in FAMILIES for route in family.routes(state)]
+        router = Router(self.routes, redirect_slashes=False, default=_not_found, lifespan=self._lifespan)
+        self._app: ASGIApp = router
+        if state.settings.cors:
+            self._app = CORSMiddleware(
+                router,
+                allow_origins=list(state.settings.cors),
+                allow_methods=["GET", "POST"],
+                allow_headers=["authorization", "content-type", "x-safetyclf-policy", "x-request-id"],
+                expose_headers=["x-request-id", "x-should-retry", "retry-after"],
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request, or runs the lifespan."""
+        scope["app"] = self  # routes then raise what is wrong with a method
+        try:
+            await self._app(scope, receive, send)
+        except HTTPException as error:
+            await self._refuse(error)(scope, receive, send)
+
+    def _refuse(self, error: HTTPException) -> ASGIApp:
+        """404 and 405, in the shape of all other errors."""
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+        refusal = Refusal(error.status_code, f"{error.detail}.", code=code)
+        headers = {
+            "x-request-id": self._state.request_id(),
+            "x-should-retry": "false",
+            **(error.headers or {}),
+        }
+        return JSONResponse(openai_envelope(refusal), error.status_code, headers)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Any) -> AsyncIterator[dict[str, Any]]:
+        state = self._state
+        try:
+            await state.open()
+        except (SafetyclfError, OSError) as error:
+            state.log.error("cannot start", extra={"fields": {"error": str(error)}})
+            raise
+        with handled(state):
+            yield {STATE: state}
+        await state.close()
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    raise HTTPException(404)

@@ -1,0 +1,205 @@
+"""A model with its policies, ready to answer; requests of all connections are read in common batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from .._classifier import Classifier
+from .._native import Batcher
+from .._results import TermMatch
+from .._verdict import State as VerdictState
+from .._verdict import Verdict, with_terms
+from .refusals import overloaded
+from .settings import PolicySource, Settings
+
+if TYPE_CHECKING:
+    from .._native import Batch
+
+# Characters from which on a request goes its own way, so that short ones need not wait for it to end.
+_LONG: Final = 2048
+DEFAULT: Final = "default"  # name of the model file's own thresholds
+
+
+class Answer(NamedTuple):
+    """What came out of a batch for one request; lists have an entry for each text."""
+
+    states: list[VerdictState]
+    depths: list[int]
+    tokens: list[int]
+    waited: float  # seconds
+
+
+# Gets the future that a request waits for; cancelling that drops the work.
+Watch: TypeAlias = Callable[["asyncio.Future[Answer]"], None]
+
+
+class Judged(NamedTuple):
+    """One text's verdict, and after how many layers it left the model."""
+
+    verdict: Verdict
+    depth: int
+
+
+class Lane:
+    """A batcher for one event loop. Its methods are called on the loop's thread."""
+
+    def __init__(self, classifier: Classifier, settings: Settings, on_batch: Callable[[Batch], None]) -> None:
+        self._batcher = Batcher(
+            classifier._engine,
+            batch_tokens=settings.batch_tokens,
+            max_wait=settings.max_wait / 1000,
+            queue_requests=settings.queue,
+            queue_bytes=settings.queue_bytes,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._on_batch = on_batch
+        self._pending: dict[int, asyncio.Future[Answer]] = {}
+        self._seconds_each = 0.001  # a request's share of a batch, lately
+        self._loop.add_reader(self._batcher.fileno(), self._deliver)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self._batcher.waiting
+
+    async def score(self, texts: Sequence[str], policy: Classifier, watch: Watch) -> Answer:
+        """Waits for its turn. Raises Refusal when the queue is full."""
+        number = self._batcher.submit(texts, policy._in_force.native, policy._level)
+        if number == 0:
+            raise overloaded(self._seconds_each * self._batcher.waiting)
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        self._pending[number] = future
+        watch(future)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._batcher.cancel(number)
+            raise
+        finally:
+            del self._pending[number]
+
+    def _deliver(self) -> None:
+        answers, batches = self._batcher.take()
+        for number, states, depths, tokens, waited in answers:
+            future = self._pending.get(number)
+            if future is None or future.done():
+                continue  # cancelled
+            if isinstance(states, Exception):
+                future.set_exception(states)
+            else:
+                future.set_result(Answer(states, depths, tokens, waited))
+        for batch in batches:
+            self._seconds_each += 0.1 * (batch[3] / batch[0] - self._seconds_each)
+            self._on_batch(batch)
+
+    async def close(self) -> None:
+        """Answers what waits, then ends."""
+        await asyncio.to_thread(self._batcher.close)
+        self._deliver()
+        self._loop.remove_reader(self._batcher.fileno())
+
+
+class Loaded:
+    """One generation: what a reload replaces as a whole.
+
+    Attributes:
+        policies: classifiers by the name that requests give, all on one engine. The first is the default.
+        shadow: the same on the second model, or None.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Reads the files; may run in any thread.
+
+        Raises:
+            SafetyclfError, OSError: a file cannot be used.
+        """
+        self._settings = settings
+        self.policies = _open(settings, settings.model)
+        self.default = next(iter(self.policies))
+        self.shadow = None if settings.shadow is None else _open(settings, settings.shadow)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The default policy's."""
+        return self.policies[self.default]
+
+    def start(self, on_batch: Callable[[Batch], None]) -> None:
+        """Opens the queues, on the loop's thread."""
+        # A text of a megabyte takes seconds: what is long goes a way of its own, beside what is short.
+        self._short = Lane(self.classifier, self._settings, on_batch)
+        self._long = Lane(self.classifier, self._settings, on_batch)
+        if self.shadow is not None:
+            self._beside = Lane(self.shadow[self.default], self._settings, lambda _: None)
+
+    @property
+    def _lanes(self) -> list[Lane]:
+        return [self._short, self._long] + ([self._beside] if self.shadow is not None else [])
+
+    @property
+    def waiting(self) -> int:
+        """Requests in all queues."""
+        return sum(lane.waiting for lane in self._lanes)
+
+    async def judge(self, texts: Sequence[str], policy: str, watch: Watch) -> tuple[list[Judged], Answer]:
+        """Verdicts by the policy of that name, which exists, on texts that are not too long.
+
+        Raises:
+            Refusal: the queue is full.
+        """
+        classifier = self.policies[policy]
+        answer = await self._lane(texts).score(texts, classifier, watch)
+        states, found = answer.states, None
+        if classifier._in_force.has_terms:
+            found = await _found(classifier, texts)
+        rules, explain = classifier._in_force.rules, classifier._explain
+        if found is None:
+            judged = [
+                Judged(Verdict(state, rules, (text, explain)), depth)
+                for text, state, depth in zip(texts, states, answer.depths, strict=True)
+            ]
+        else:
+            judged = [
+                Judged(
+                    Verdict(with_terms(state, matches, rules.categories), rules, (text, explain), matches),
+                    depth,
+                )
+                for text, state, depth, matches in zip(texts, states, answer.depths, found, strict=True)
+            ]
+        return judged, answer
+
+    async def second_opinion(self, texts: Sequence[str], policy: str) -> list[VerdictState]:
+        """What the shadow model says. Raises Refusal when its queue is full."""
+        assert self.shadow is not None
+        return (await self._beside.score(texts, self.shadow[policy], lambda _: None)).states
+
+    def _lane(self, texts: Sequence[str]) -> Lane:
+        return self._short if sum(map(len, texts)) <= _LONG else self._long
+
+    async def close(self) -> None:
+        """Answers all that waits."""
+        for lane in self._lanes:
+            await lane.close()
+
+
+async def _found(classifier: Classifier, texts: Sequence[str]) -> list[tuple[TermMatch, ...]] | None:
+    """What term lists find: here for short texts, in a thread for long ones."""
+    if sum(map(len, texts)) <= _LONG:
+        return classifier._in_force.terms(texts)
+    return await asyncio.to_thread(classifier._in_force.terms, texts)
+
+
+def _open(settings: Settings, model: str | None) -> dict[str, Classifier]:
+    first, *others = settings.policy or (PolicySource(DEFAULT, "", None),)
+    classifier = Classifier(
+        model,
+        policy=first.path or None,
+        audience=first.audience,
+        threads=settings.threads,
+        effort="adaptive" if settings.effort == "adaptive" else "full",
+        max_text_bytes=settings.max_text_bytes,
+        isa=settings.isa,
+    )
+    rest = {source.name: classifier._with_policy(source.path, source.audience) for source in others}
+    return {first.name: classifier, **rest}

@@ -1,0 +1,197 @@
+"""What one worker process has. The application's lifespan opens and closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .._errors import SafetyclfError
+from .audit import Audit
+from .engines import Judged, Loaded, Watch
+from .keys import Keys
+from .logs import LOGGER
+from .metrics import Metrics, families
+from .refusals import Refusal
+from .settings import Settings
+from .tally import Tally
+from .telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from .._native import Batch
+
+_FLUSH: float = 0.5  # seconds between two counts of scores
+
+
+class State:
+    """Settings, models, keys, counters.
+
+    Attributes:
+        loaded: the models and policies in force; another object after a reload.
+        telemetry: with --otel only.
+        draining: the server is about to end: answers close their connections.
+    """
+
+    loaded: Loaded
+    metrics: Metrics
+    _tally: Tally
+
+    def __init__(self, settings: Settings, folder: str) -> None:
+        """`folder` is where all workers keep their counters."""
+        self.settings, self._folder = settings, folder
+        self.log = logging.getLogger(LOGGER)
+        self.draining = False
+        self.route_names: list[str] = []  # of the endpoints made with this state
+        self.telemetry: Telemetry | None = None
+        self._audit: Audit | None = None
+        self._keys = Keys([])
+        self._beside: set[asyncio.Task[None]] = set()  # the shadow model's work
+        self._reloading = asyncio.Lock()
+        self._token, self._number = secrets.token_hex(8), 0
+        self._parent = os.getppid()
+
+    async def open(self) -> None:
+        """Loads all there is to load. Raises SafetyclfError or OSError."""
+        environment, settings = os.environ, self.settings
+        self._keys = Keys.read(settings.api_keys_file, environment)
+        if settings.otel:
+            self.telemetry = Telemetry()
+        if settings.audit is not None:
+            self._audit = Audit(settings.audit, environment)
+        self._use(await asyncio.to_thread(Loaded, settings))
+        self._flush()
+        self._say("ready", model=self.loaded.classifier.model_id, policies=list(self.loaded.policies))
+
+    async def close(self) -> None:
+        """Answers what waits, and ends."""
+        self._timer.cancel()
+        await self.loaded.close()
+        await asyncio.gather(*self._beside)
+        self._tally.flush()
+        self.metrics.close()
+        if self._audit is not None:
+            self._audit.close()
+
+    async def reload(self) -> None:
+        """Reads model, policies and keys again, and opens the audit log anew.
+
+        Requests go on meanwhile, those in the queues are answered by what they came to. What cannot be read
+        leaves everything as it was.
+        """
+        async with self._reloading:
+            try:
+                keys = Keys.read(self.settings.api_keys_file, os.environ)
+                if self._audit is not None:
+                    self._audit.reopen()
+                loaded = await asyncio.to_thread(Loaded, self.settings)
+            except (SafetyclfError, OSError) as error:
+                self.metrics.add("reloads", "failed")
+                # Such an error speaks of files, not of requests.
+                self.log.error("reload failed", extra={"fields": {"error": str(error)}})
+                return
+            before, self._keys = self.loaded, keys
+            self._use(loaded)
+            await before.close()
+            self.metrics.add("reloads", "ok")
+            self._say("reloaded", model=loaded.classifier.model_id, policies=list(loaded.policies))
+
+    def check_key(self, key: str | None) -> None:
+        """Raises Refusal 401 for a key that is none."""
+        self._keys.check(key)
+
+    def request_id(self) -> str:
+        """A new one, that no other process gives."""
+        self._number += 1
+        return f"req_{self._token}{self._number:08x}"
+
+    async def judge(
+        self, texts: Sequence[str], policy: str | None, watch: Watch, request_id: str
+    ) -> tuple[str, list[Judged]]:
+        """The policy's name, and its verdicts. Counts them and writes them down.
+
+        Raises:
+            Refusal: there is no such policy, or the queue is full.
+        """
+        loaded = self.loaded
+        name = loaded.default if policy is None else policy
+        if name not in loaded.policies:
+            raise Refusal(
+                404,
+                f"No such policy is loaded; loaded are: {', '.join(loaded.policies)}.",
+                code="policy_not_found",
+                param="x-safetyclf-policy",
+            )
+        # After a reload these may be others, which do not know the categories.
+        metrics, tally = self.metrics, self._tally
+        judged, answer = await loaded.judge(texts, name, watch)
+        metrics.observe("queue_seconds", answer.waited)
+        rules = loaded.policies[name]._in_force.rules
+        tally.add(rules, [one.verdict._state for one in judged], answer.depths)
+        if self._audit is not None:
+            self._audit.write(request_id, texts, name, judged)
+        if loaded.shadow is not None:
+            task = asyncio.create_task(self._compare(loaded, metrics, texts, name, judged))
+            self._beside.add(task)
+            task.add_done_callback(self._beside.discard)
+        return name, judged
+
+    def metrics_text(self) -> bytes:
+        """For Prometheus."""
+        self._refresh()
+        return self.metrics.text()
+
+    def _use(self, loaded: Loaded) -> None:
+        classifier = loaded.classifier
+        layout = families(self.route_names, classifier.categories, classifier._engine.depths)
+        if not hasattr(self, "metrics") or self.metrics.layout != layout:
+            if hasattr(self, "metrics"):
+                self._tally.flush()
+                self.metrics.close()
+            self.metrics = Metrics(self._folder, layout)
+            self.metrics.set("workers", 1)
+            self._tally = Tally(self.metrics)
+        loaded.start(self._count_batch)
+        self.loaded = loaded
+
+    def _count_batch(self, batch: Batch) -> None:
+        requests, texts, tokens, seconds = batch
+        self.metrics.observe("batch_requests", requests)
+        self.metrics.observe("batch_texts", texts)
+        self.metrics.observe("batch_tokens", tokens)
+        self.metrics.observe("batch_seconds", seconds)
+
+    async def _compare(
+        self, loaded: Loaded, metrics: Metrics, texts: Sequence[str], policy: str, judged: list[Judged]
+    ) -> None:
+        """Counts where the shadow model decides otherwise. Nothing else is kept of it."""
+        try:
+            others = await loaded.second_opinion(texts, policy)
+        except (Refusal, SafetyclfError):
+            metrics.add("shadow_dropped", amount=len(texts))
+            return
+        assert loaded.shadow is not None
+        names = loaded.shadow[policy].categories
+        for (verdict, _), (_, flags, action, _, _) in zip(judged, others, strict=True):
+            metrics.add("shadow", verdict.action, action)
+            theirs = dict(zip(names, map(bool, flags), strict=True))
+            for category, flagged in verdict.categories.items():
+                if flagged != theirs.get(category, False):
+                    metrics.add("shadow_categories", category)
+
+    def _refresh(self) -> None:
+        self._tally.flush()
+        self.metrics.set("queue_requests", self.loaded.waiting)
+
+    def _flush(self) -> None:
+        """Every now and then, so that other workers, when asked, know what this one did."""
+        self._refresh()
+        if self.settings.workers > 1 and os.getppid() != self._parent:
+            signal.raise_signal(signal.SIGTERM)  # nobody is left who would end this worker
+        self._timer = asyncio.get_running_loop().call_later(_FLUSH, self._flush)
+
+    def _say(self, event: str, **fields: Any) -> None:
+        self.log.info(event, extra={"fields": fields})
