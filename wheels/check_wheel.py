@@ -40,9 +40,34 @@ REQUIRED_FILES = {
     "safetyclf/models/default.safetensors",
     "safetyclf/policy/default.toml",
     "safetyclf/policy/schema.json",
+    *(
+        f"safetyclf/serve/workbench/{name}"
+        for name in (
+            "api.js",
+            "batch.js",
+            "csv.js",
+            "index.html",
+            "verdict.js",
+            "workbench.css",
+            "workbench.js",
+        )
+    ),
 }
 # Folders and endings that a package folder may hold.
-SUFFIXES = {".py", ".pyi", ".typed", ".toml", ".json", ".npz", ".safetensors", ".md", ".so"}
+SUFFIXES = {
+    ".py",
+    ".pyi",
+    ".typed",
+    ".toml",
+    ".json",
+    ".npz",
+    ".safetensors",
+    ".md",
+    ".so",
+    ".html",
+    ".css",
+    ".js",
+}
 # Instructions beyond the baseline by name, besides all of VEX and EVEX: in 64-bit mode the first bytes c4, c5
 # and 62 begin nothing else, and these prefixes may precede them.
 BEYOND = re.compile(r"(sha(1|256)|[su]dot$|[su]mmla$|usmmla$|aes)")

@@ -99,7 +99,7 @@ def _start(
     if limit == "never":
         return Start(inf, "The policy says that this never happens by score.")
     if limit == "model":
-        return _of_model(model, category, action)
+        return model_start(model, category, action)
     return Start(limit, "A number that the policy's authors chose; no promise stands behind it.")
 
 
@@ -133,7 +133,8 @@ def _of_target(
     )
 
 
-def _of_model(model: ModelSide, category: str, action: Decided) -> Start:
+def model_start(model: ModelSide, category: str, action: Decided) -> Start:
+    """From which score on the model file itself takes the action."""
     if model.id is None:
         return Start(
             None, "Comes with the model file; safetyclf info shows what it promises.", "the model's own"

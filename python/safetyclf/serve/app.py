@@ -13,13 +13,13 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._errors import SafetyclfError
-from . import gateways, moderations, perspective, service
+from . import gateways, moderations, perspective, service, workbench
 from .protocol import STATE
 from .refusals import Refusal, openai_envelope
 from .signals import handled
 from .state import State
 
-FAMILIES = (moderations, perspective, gateways, service)
+FAMILIES = (moderations, perspective, gateways, service, workbench)
 
 
 class Application:

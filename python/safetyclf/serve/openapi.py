@@ -8,7 +8,7 @@ from html import escape
 from typing import Any, Final
 
 from .._native import build_info
-from . import gateways, perspective
+from . import gateways, perspective, workbench
 from .moderations import CATEGORIES
 
 _ID: Final = {"x-request-id": {"schema": {"type": "string"}, "description": "names this request in logs"}}
@@ -198,6 +198,7 @@ PATHS: Final[dict[str, Any]] = {
     "/docs": get("docs", "This document for people", answer(None, "a page", "text/html"), public=True),
     **perspective.PATHS,
     **gateways.PATHS,
+    **workbench.PATHS,
 }
 
 

@@ -142,6 +142,7 @@ class Settings:
         "info", _choice("debug", "info", "warning", "error"), "NAME", "of the log on standard error"
     )
     access_log: bool = _option(False, _yes, None, "a log line for each request")
+    no_workbench: bool = _option(False, _yes, None, "leave out the page at / for trying texts and policies")
     otel: bool = _option(False, _yes, None, "send OpenTelemetry spans, as the OTEL_* variables say")
 
     @classmethod
