@@ -34,7 +34,7 @@ def served() -> Iterator[str]:
         try:
             entries = map(json.loads, server.stderr)
             address = next(entry["url"] for entry in entries if entry["event"] == "serving")
-            next(entry for entry in entries if entry["event"] == "Application startup complete.")
+            next(entry for entry in entries if entry["event"] == "ready")
             yield address
         finally:
             server.terminate()

@@ -23,7 +23,7 @@ std::uint64_t submit(Batcher& batcher, const py::handle& sequence, std::string_v
     auto request = std::make_unique<VerdictRequest>();
     request->texts.assign(texts.views().begin(), texts.views().end());
     request->repaired = texts.repaired();
-    request->thresholds = thresholds_of(thresholds, thresholds.size() / (2 * sizeof(float)));
+    request->thresholds = thresholds_of(thresholds, batcher.classifier().categories().size());
     request->level = level;
     return batcher.submit(std::move(request));
 }

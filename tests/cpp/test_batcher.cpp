@@ -81,6 +81,23 @@ void test_bits_do_not_depend_on_company(const Classifier& classifier) {
     CHECK(reports.size() < requests);  // some had company
 }
 
+void test_no_text_has_an_empty_answer(const Classifier& classifier) {
+    Batcher batcher(classifier, {});
+    batcher.submit(request_of({}));
+    const Requests alone_in_a_batch = take(batcher, 1);
+    batcher.submit(request_of({words(3000)}));  // the others wait for this one, and become one batch
+    while (batcher.waiting() > 0) std::this_thread::yield();
+    batcher.submit(request_of({}));
+    batcher.submit(request_of({"dog"}));
+    batcher.submit(request_of({}));
+    const Requests done = take(batcher, 4);
+    CHECK(done[2]->probabilities == alone(classifier, done[2]->texts));
+    for (const auto* request : {alone_in_a_batch[0].get(), done[1].get(), done[3].get()}) {
+        CHECK(!request->error);
+        CHECK(request->probabilities.empty() && request->windows.empty() && request->depths.empty());
+    }
+}
+
 void test_a_full_queue_turns_away(const Classifier& classifier) {
     Batcher batcher(classifier, {.queue_requests = 2, .queue_bytes = 1000});
     std::size_t taken = 0;
@@ -105,6 +122,17 @@ void test_cancelled_work_is_not_done(const Classifier& classifier) {
     const Requests done = take(batcher, 2);
     CHECK(done[0]->id == running && done[0]->error);
     CHECK(done[1]->id == kept && !done[1]->error);
+}
+
+void test_cancelling_the_only_request_loses_no_later_one(const Classifier& classifier) {
+    Batcher batcher(classifier, {});
+    for (int i = 0; i < 50; ++i) {
+        // Often before the thread has seen it: then it finds nothing, and has to sleep again.
+        batcher.cancel(batcher.submit(request_of({"dog"})));
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        const std::uint64_t last = batcher.submit(request_of({"cat"}));
+        while (take(batcher, 1).back()->id != last) continue;
+    }
 }
 
 void test_one_bad_request_does_not_fail_others(const Classifier& classifier) {
@@ -184,8 +212,11 @@ int main() {
     const Classifier classifier(kModel, {.threads = 1, .max_text_bytes = 999999});
     test_bits_do_not_depend_on_company(classifier);
     test_bits_do_not_depend_on_company(Classifier(kModel, {.threads = 3}));
+    test_no_text_has_an_empty_answer(classifier);
+    test_no_text_has_an_empty_answer(Classifier(kModel, {.threads = 3}));
     test_a_full_queue_turns_away(classifier);
     test_cancelled_work_is_not_done(classifier);
+    test_cancelling_the_only_request_loses_no_later_one(classifier);
     test_one_bad_request_does_not_fail_others(classifier);
     test_closing_answers_all_that_waits(classifier);
     test_without_closing_nothing_hangs(classifier);

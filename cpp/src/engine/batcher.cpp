@@ -87,6 +87,12 @@ struct Batcher::Impl {
         return closing || queue.size() >= company || queue_tokens >= limits.batch_tokens;
     }
 
+    // The condition of a wait. Sets `wait` anew: the request that woke the thread may be cancelled by now.
+    bool waits(Wait what, bool over) {
+        wait = over ? Wait::nothing : what;
+        return over;
+    }
+
     std::unique_ptr<Request> pop(std::deque<std::unique_ptr<Request>>::iterator place) {
         std::unique_ptr<Request> request = std::move(*place);
         queue.erase(place);
@@ -98,16 +104,13 @@ struct Batcher::Impl {
     void work() {
         std::unique_lock lock(mutex);
         for (;;) {
-            wait = Wait::first;
-            wake.wait(lock, [this] { return closing || !queue.empty(); });
+            wake.wait(lock, [this] { return waits(Wait::first, closing || !queue.empty()); });
             if (queue.empty()) return;
-            wait = Wait::full;
             wake.wait_until(lock, queue.front()->arrived + limits.max_wait,
-                            [this] { return queue.empty() || full(); });
+                            [this] { return waits(Wait::full, queue.empty() || full()); });
             wait = Wait::nothing;
             if (queue.empty()) continue;  // cancelled
             take_batch();
-            company = running.size();
             lock.unlock();
             const BatchReport report = score_batch();
             lock.lock();
@@ -130,7 +133,7 @@ struct Batcher::Impl {
             running.push_back(pop(queue.begin()));
             running.back()->waited = now - running.back()->arrived;
         }
-        wanted = running.size();
+        wanted = company = running.size();
     }
 
     BatchReport score_batch() {
@@ -171,6 +174,10 @@ Batcher::~Batcher() {
     close();
 }
 
+const Classifier& Batcher::classifier() const {
+    return impl_->classifier;
+}
+
 std::uint64_t Batcher::submit(std::unique_ptr<Request> request) {
     Impl& i = *impl_;
     if (i.owner != getpid())
@@ -196,10 +203,7 @@ void Batcher::cancel(std::uint64_t id) {
     const std::lock_guard lock(impl_->mutex);
     const auto same = [id](const std::unique_ptr<Request>& request) { return request->id == id; };
     const auto waiting = std::find_if(impl_->queue.begin(), impl_->queue.end(), same);
-    if (waiting != impl_->queue.end()) {
-        impl_->pop(waiting);
-        return;
-    }
+    if (waiting != impl_->queue.end()) return static_cast<void>(impl_->pop(waiting));
     const auto running = std::find_if(impl_->running.begin(), impl_->running.end(), same);
     if (running != impl_->running.end() && !std::exchange((*running)->cancelled, true)) --impl_->wanted;
 }

@@ -63,6 +63,7 @@ public:
     Batcher(const Batcher&) = delete;
     Batcher& operator=(const Batcher&) = delete;
 
+    [[nodiscard]] const Classifier& classifier() const;
     // The request's number, from 1; 0 if the queue is full or closed, and nothing happens.
     std::uint64_t submit(std::unique_ptr<Request> request);
     // Its result is no longer wanted. A request that waits is dropped at once; one in the model makes it stop

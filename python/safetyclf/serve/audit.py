@@ -34,7 +34,8 @@ class Audit:
         """Lines for the verdicts on one request's texts. Raises OSError, for a full disk as well."""
         now = round(time.time(), 3)
         lines = []
-        for text, (verdict, _) in zip(texts, judged, strict=True):
+        for text, one in zip(texts, judged, strict=True):
+            verdict = one.verdict
             line = {
                 "time": now,
                 "request": request_id,

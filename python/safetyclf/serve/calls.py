@@ -124,8 +124,12 @@ class Call:
     async def explain(self, judged: Judged, category: str, unit: OffsetUnit = "codepoint") -> Explanation:
         """The words behind a category's score: the model once more, in a thread.
 
-        Raises InvalidArgumentError: the category is not scored.
+        Raises:
+            InvalidArgumentError: the category is not scored.
+            Refusal: the model cannot say.
         """
+        if not self.state.loaded.explains:
+            raise Refusal(400, "This model cannot say which words count: no spans.", code="spans_unsupported")
         return await asyncio.to_thread(judged.verdict.explain, category, unit=unit)
 
     def _watch(self, future: asyncio.Future[Any]) -> None:

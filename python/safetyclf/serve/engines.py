@@ -1,17 +1,17 @@
-"""A model with its policies, ready to answer; requests of all connections are read in common batches."""
+"""A model with its policies, ready to answer."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .._classifier import Classifier
-from .._native import Batcher
+from .._native import Engine
 from .._results import TermMatch
 from .._verdict import State as VerdictState
 from .._verdict import Verdict, with_terms
-from .refusals import overloaded
+from .lanes import Answer, Lane, Watch, open_lane
 from .settings import PolicySource, Settings
 
 if TYPE_CHECKING:
@@ -22,83 +22,12 @@ _LONG: Final = 2048
 DEFAULT: Final = "default"  # name of the model file's own thresholds
 
 
-class Answer(NamedTuple):
-    """What came out of a batch for one request; lists have an entry for each text."""
-
-    states: list[VerdictState]
-    depths: list[int]
-    tokens: list[int]
-    waited: float  # seconds
-
-
-# Gets the future that a request waits for; cancelling that drops the work.
-Watch: TypeAlias = Callable[["asyncio.Future[Answer]"], None]
-
-
 class Judged(NamedTuple):
-    """One text's verdict, and after how many layers it left the model."""
+    """One text's verdict, after how many layers it left the model, and how many tokens were read."""
 
     verdict: Verdict
     depth: int
-
-
-class Lane:
-    """A batcher for one event loop. Its methods are called on the loop's thread."""
-
-    def __init__(self, classifier: Classifier, settings: Settings, on_batch: Callable[[Batch], None]) -> None:
-        self._batcher = Batcher(
-            classifier._engine,
-            batch_tokens=settings.batch_tokens,
-            max_wait=settings.max_wait / 1000,
-            queue_requests=settings.queue,
-            queue_bytes=settings.queue_bytes,
-        )
-        self._loop = asyncio.get_running_loop()
-        self._on_batch = on_batch
-        self._pending: dict[int, asyncio.Future[Answer]] = {}
-        self._seconds_each = 0.001  # a request's share of a batch, lately
-        self._loop.add_reader(self._batcher.fileno(), self._deliver)
-
-    @property
-    def waiting(self) -> int:
-        """Requests in the queue."""
-        return self._batcher.waiting
-
-    async def score(self, texts: Sequence[str], policy: Classifier, watch: Watch) -> Answer:
-        """Waits for its turn. Raises Refusal when the queue is full."""
-        number = self._batcher.submit(texts, policy._in_force.native, policy._level)
-        if number == 0:
-            raise overloaded(self._seconds_each * self._batcher.waiting)
-        future: asyncio.Future[Answer] = self._loop.create_future()
-        self._pending[number] = future
-        watch(future)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._batcher.cancel(number)
-            raise
-        finally:
-            del self._pending[number]
-
-    def _deliver(self) -> None:
-        answers, batches = self._batcher.take()
-        for number, states, depths, tokens, waited in answers:
-            future = self._pending.get(number)
-            if future is None or future.done():
-                continue  # cancelled
-            if isinstance(states, Exception):
-                future.set_exception(states)
-            else:
-                future.set_result(Answer(states, depths, tokens, waited))
-        for batch in batches:
-            self._seconds_each += 0.1 * (batch[3] / batch[0] - self._seconds_each)
-            self._on_batch(batch)
-
-    async def close(self) -> None:
-        """Answers what waits, then ends."""
-        await asyncio.to_thread(self._batcher.close)
-        self._deliver()
-        self._loop.remove_reader(self._batcher.fileno())
+    tokens: int
 
 
 class Loaded:
@@ -125,13 +54,18 @@ class Loaded:
         """The default policy's."""
         return self.policies[self.default]
 
+    @property
+    def explains(self) -> bool:
+        """Whether the model can say which words count: our own models can."""
+        return isinstance(self.classifier._engine, Engine)
+
     def start(self, on_batch: Callable[[Batch], None]) -> None:
         """Opens the queues, on the loop's thread."""
         # A text of a megabyte takes seconds: what is long goes a way of its own, beside what is short.
-        self._short = Lane(self.classifier, self._settings, on_batch)
-        self._long = Lane(self.classifier, self._settings, on_batch)
+        self._short = open_lane(self.classifier, self._settings, on_batch)
+        self._long = open_lane(self.classifier, self._settings, on_batch)
         if self.shadow is not None:
-            self._beside = Lane(self.shadow[self.default], self._settings, lambda _: None)
+            self._beside = open_lane(self.shadow[self.default], self._settings, lambda _: None)
 
     @property
     def _lanes(self) -> list[Lane]:
@@ -156,16 +90,21 @@ class Loaded:
         rules, explain = classifier._in_force.rules, classifier._explain
         if found is None:
             judged = [
-                Judged(Verdict(state, rules, (text, explain)), depth)
-                for text, state, depth in zip(texts, states, answer.depths, strict=True)
+                Judged(Verdict(state, rules, (text, explain)), depth, tokens)
+                for text, state, depth, tokens in zip(
+                    texts, states, answer.depths, answer.tokens, strict=True
+                )
             ]
         else:
             judged = [
                 Judged(
                     Verdict(with_terms(state, matches, rules.categories), rules, (text, explain), matches),
                     depth,
+                    tokens,
                 )
-                for text, state, depth, matches in zip(texts, states, answer.depths, found, strict=True)
+                for text, state, depth, tokens, matches in zip(
+                    texts, states, answer.depths, answer.tokens, found, strict=True
+                )
             ]
         return judged, answer
 

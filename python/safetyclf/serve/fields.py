@@ -19,6 +19,8 @@ _NAMES: Final = {
 
 def expected(value: object, kind: type[T], place: str) -> T:
     """The value, which stands at that place of the body. A number may be an integer. Raises Refusal 400."""
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON does not tell 3.0 from 3
     fits = isinstance(value, (int, float) if kind is float else kind)
     if not fits or (isinstance(value, bool) and kind is not bool):
         raise Refusal(400, f"{place} must be {_NAMES[kind]}.", code="invalid_type", param=place)

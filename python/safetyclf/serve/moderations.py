@@ -168,7 +168,8 @@ def _invalid(message: str, param: str | None, code: str | None = None) -> Refusa
 async def _spans(call: Call, judged: Judged, asked: Asked) -> dict[str, list[dict[str, Any]]]:
     """The words behind the flagged categories, or behind those that were named."""
     verdict = judged.verdict
-    names = asked.spans if isinstance(asked.spans, tuple) else verdict.triggered
+    flagged = verdict.triggered if call.state.loaded.explains else ()
+    names = asked.spans if isinstance(asked.spans, tuple) else flagged
     unknown = [name for name in names if name not in verdict.scores]
     if unknown:
         raise _invalid(
@@ -228,7 +229,7 @@ _NOTHING: Final = json.dumps(
 
 def _result(judged: Judged, policy: str | None, spans: Mapping[str, Any] | None) -> str:
     """One entry of `results`. Written by hand: it is most of what a short request costs besides the model."""
-    verdict, depth = judged
+    verdict, depth, _ = judged
     row, flags, action, windows, _ = verdict._state
     categories = verdict._rules.categories
     form = _form(categories)

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import termios
 from collections.abc import Callable
-from typing import Any, Final
+from fcntl import ioctl
+from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .refusals import Refusal, openai_envelope
-from .settings import Settings
+
+if TYPE_CHECKING:
+    from .state import State
 
 STATE: Final = "safetyclf"  # key of the `State` in the lifespan's state
 EXTENSION: Final = "safetyclf.connection"
 _MAX_HEAD: Final = 64 << 10
+_GRACE: Final = 1.0  # seconds for a last request
+_PAUSE: Final = 0.05
 
 
 class Connection(HttpToolsProtocol):
@@ -31,7 +37,8 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._settings: Settings = self.app_state[STATE].settings
+        self._state: State = self.app_state[STATE]
+        self._settings = self._state.settings
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for the first request."""
@@ -70,6 +77,32 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
+        if self._state.draining:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The server ends. Who has asked nothing may still do so for a moment: it could be on its way."""
+        if self._asked:
+            super().shutdown()
+        else:
+            self._leave(self.loop.time() + _GRACE)
+
+    def _leave(self, end: float) -> None:
+        if self._asked or (self._in_head and self._head_bytes) or self.transport.is_closing():
+            return  # a request comes, and its answer will close the connection
+        if (self.loop.time() >= end or self._state.hurried) and not self._unread():
+            self.transport.close()
+        else:
+            self.loop.call_later(_PAUSE, self._leave, end)
+
+    @property
+    def _asked(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _unread(self) -> bool:
+        """Whether something has come that the loop has not read yet."""
+        waiting = ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
+        return waiting != bytes(4)
 
     def timeout_keep_alive_handler(self) -> None:
         """Ends an idle connection, and one whose client does not read its answer."""

@@ -6,47 +6,74 @@ import logging
 import os
 import resource
 import signal
-import socket
 import sys
 import tempfile
+from pathlib import Path
 from typing import Final
 
 from uvicorn import Config, Server
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from .._errors import InvalidArgumentError
 from .app import Application
+from .door import Door
 from .keys import Keys
 from .logs import LOGGER, configuration
 from .protocol import Connection
 from .settings import Settings
 from .state import State
 
-_BACKLOG: Final = 4096
 _OTHER_FILES: Final = 256
 _LAST_SECONDS: Final = 60  # for answers that are under way when the server ends
+_PAUSE: Final = 0.1
 
 
 class Factory:
     """Makes the application in the process that will run it; what travels there is only this."""
 
-    def __init__(self, settings: Settings, folder: str) -> None:
-        self._settings, self._folder = settings, folder
+    def __init__(self, settings: Settings, folder: str, door: Door) -> None:
+        self._settings, self._folder, self._door = settings, folder, door
 
     def __call__(self) -> Application:
         """The application."""
-        return Application(State(self._settings, self._folder))
+        return Application(State(self._settings, self._folder, self._door))
 
 
 class Supervisor(Multiprocess):
     """Reloads in place: uvicorn's own way replaces the workers, and with them their connections."""
 
+    def __init__(self, config: Config, door: Door) -> None:
+        super().__init__(config, [door.listener])
+        self._door = door
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+
+    def _end(self, number: int, _: object) -> None:
+        self._door.say_closing()
+        self.signal_queue.append(number)
+
+    def terminate_all(self) -> None:
+        """Tells the workers, and leaves the listener to them: the last one that closes it ends the queue."""
+        self._door.say_closing()
+        super().terminate_all()
+        self._door.listener.close()
+
+    def join_all(self) -> None:
+        """Waits for the workers, and hands on what hurries them."""
+        while running := [process for process in self.processes if process.process.is_alive()]:
+            running[0].process.join(_PAUSE)
+            if signal.SIGTERM in self.signal_queue or signal.SIGINT in self.signal_queue:
+                self.signal_queue.clear()
+                self._send(signal.SIGTERM)
+
     def handle_hup(self) -> None:
         """Hands SIGHUP on."""
+        self._send(signal.SIGHUP)
+
+    def _send(self, number: signal.Signals) -> None:
         for process in self.processes:
             if process.pid is not None and process.process.is_alive():
-                os.kill(process.pid, signal.SIGHUP)
+                os.kill(process.pid, number)
 
 
 def serve(settings: Settings) -> int:
@@ -59,8 +86,10 @@ def serve(settings: Settings) -> int:
     settings.check(len(Keys.read(settings.api_keys_file, os.environ)))
     _allow_files(settings.max_connections)
     with tempfile.TemporaryDirectory(prefix="safetyclf-") as folder:
+        mark = Path(folder, "closing") if settings.workers > 1 else None
+        door = Door(settings.host, settings.port, mark)
         config = Config(
-            Factory(settings, folder),
+            Factory(settings, folder, door),
             factory=True,
             workers=settings.workers,
             http=Connection,
@@ -71,25 +100,23 @@ def serve(settings: Settings) -> int:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=_BACKLOG,
             timeout_keep_alive=settings.keep_alive,
             timeout_graceful_shutdown=_LAST_SECONDS,
         )
-        listener = _bound(settings.host, settings.port)
         try:
-            _announce(listener)
+            logging.getLogger(LOGGER).info("serving", extra={"fields": {"url": door.url}})
             if settings.workers == 1:
                 # uvicorn raises the signal once more when all is done: that is no failure.
                 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
-                Server(config).run([listener])
+                Server(config).run([door.listener])
                 return 0
-            supervisor = Supervisor(config, [listener])
+            supervisor = Supervisor(config, door)
             supervisor.run()
             failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
             return STARTUP_FAILURE if failed else 0
         finally:
-            listener.close()
+            door.listener.close()
 
 
 def _allow_files(connections: int) -> None:
@@ -99,24 +126,3 @@ def _allow_files(connections: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """The socket that all workers accept from. A worker that dies takes no waiting connection with it."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise InvalidArgumentError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}"
-        ) from None
-    listener.set_inheritable(True)
-    return listener
-
-
-def _announce(listener: socket.socket) -> None:
-    host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    logging.getLogger(LOGGER).info("serving", extra={"fields": {"url": url}})

@@ -134,7 +134,7 @@ class Settings:
     )
     keep_alive: int = _option(75, _number(1, 3600), "S", "seconds that an idle connection stays open")
     drain: float = _option(
-        1.0, _number(0, 3600, float), "S", "seconds between SIGTERM and closing idle connections"
+        1.0, _number(0, 3600, float), "S", "seconds between SIGTERM and the last new connection"
     )
     cors: tuple[str, ...] = _option((), str, "ORIGIN", "an origin whose pages may call, or *", repeat=True)
     audit: str | None = _option(None, str, "FILE", "a line for each decision, without the text")

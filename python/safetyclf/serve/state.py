@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import SafetyclfError
 from .audit import Audit
-from .engines import Judged, Loaded, Watch
+from .door import Door
+from .engines import Judged, Loaded
 from .keys import Keys
+from .lanes import Watch
 from .logs import LOGGER
 from .metrics import Metrics, families
 from .refusals import Refusal
@@ -34,17 +36,18 @@ class State:
         loaded: the models and policies in force; another object after a reload.
         telemetry: with --otel only.
         draining: the server is about to end: answers close their connections.
+        hurried: it was told so a second time: nothing is waited for that may not come.
     """
 
     loaded: Loaded
     metrics: Metrics
     _tally: Tally
 
-    def __init__(self, settings: Settings, folder: str) -> None:
-        """`folder` is where all workers keep their counters."""
-        self.settings, self._folder = settings, folder
+    def __init__(self, settings: Settings, folder: str, door: Door | None = None) -> None:
+        """`folder` is where all workers keep their counters; `door` is what they listen at."""
+        self.settings, self._folder, self.door = settings, folder, door
         self.log = logging.getLogger(LOGGER)
-        self.draining = False
+        self.draining = self.hurried = False
         self.route_names: list[str] = []  # of the endpoints made with this state
         self.telemetry: Telemetry | None = None
         self._audit: Audit | None = None
@@ -175,10 +178,10 @@ class State:
             return
         assert loaded.shadow is not None
         names = loaded.shadow[policy].categories
-        for (verdict, _), (_, flags, action, _, _) in zip(judged, others, strict=True):
-            metrics.add("shadow", verdict.action, action)
+        for ours, (_, flags, action, _, _) in zip(judged, others, strict=True):
+            metrics.add("shadow", ours.verdict.action, action)
             theirs = dict(zip(names, map(bool, flags), strict=True))
-            for category, flagged in verdict.categories.items():
+            for category, flagged in ours.verdict.categories.items():
                 if flagged != theirs.get(category, False):
                     metrics.add("shadow_categories", category)
 

@@ -6,7 +6,6 @@ import json
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -98,13 +97,7 @@ class Running:
 
     def wait_ready(self, workers: int = 1) -> list[int]:
         """Process ids of the workers, when all are ready."""
-        found = [int(self.wait_for("ready")["process"]) for _ in range(workers)]
-        end = time.monotonic() + 30
-        with socket.socket() as probe:  # they say so just before they listen
-            while probe.connect_ex(self.address) != 0:
-                assert time.monotonic() < end
-                time.sleep(0.01)
-        return found
+        return [int(self.wait_for("ready")["process"]) for _ in range(workers)]
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         return httpx.get(self.url + path, headers=headers, timeout=30)

@@ -15,7 +15,7 @@ import pytest
 from safetyclf import Classifier, InvalidArgumentError, InvalidInputError
 from safetyclf._native import Batcher
 from safetyclf.serve.app import Application
-from safetyclf.serve.engines import Lane
+from safetyclf.serve.lanes import BatchLane
 from safetyclf.serve.settings import PolicySource, Settings
 from safetyclf.serve.state import State
 from server_helpers import TERMS, write_policy
@@ -65,10 +65,30 @@ def test_states_are_those_of_the_engine(model_path: Path, messages: list[str], e
     batcher.close()
 
 
+@pytest.mark.parametrize("effort", ["full", "adaptive"])
+def test_no_text_has_an_empty_answer(model_path: Path, effort: Any) -> None:
+    if effort == "adaptive" and not Classifier(model_path)._engine.exit_floors:
+        pytest.skip("this model file has no rules for leaving early")
+    classifier = Classifier(model_path, threads=1, effort=effort)
+    batcher, thresholds, level = batcher_of(classifier), classifier._in_force.native, classifier._level
+    assert answers(batcher, batcher.submit([], thresholds, level))[1][1:4] == ([], [], [])
+    asked: dict[int, list[str]] = {}
+    for texts in ([], ["x"], [], [], ["y", "z"]):  # in company
+        asked[batcher.submit(texts, thresholds, level)] = texts
+    for number, (_, states, depths, tokens, _) in answers(batcher, len(asked)).items():
+        assert states == classifier._engine.verdicts(asked[number], thresholds, level)
+        assert len(depths) == len(tokens) == len(asked[number])
+    batcher.close()
+
+
 def test_wrong_arguments_are_errors_of_the_caller(tiny: Classifier) -> None:
     batcher = batcher_of(tiny)
     with pytest.raises(InvalidInputError, match="text 1 must be str"):
         batcher.submit(["x", 3], tiny._in_force.native, None)  # type: ignore[list-item]
+    thresholds = tiny._in_force.native
+    for wrong in (b"", thresholds[:-8], thresholds + bytes(8)):
+        with pytest.raises(InvalidArgumentError, match="per category"):
+            batcher.submit(["x"], wrong, None)
     number = batcher.submit(["x"], tiny._in_force.native, 7)
     assert isinstance(answers(batcher, 1)[number][1], InvalidArgumentError)
 
@@ -144,7 +164,7 @@ def test_policies_share_batches_and_keep_their_verdicts(
 
 def test_cancelled_requests_leave_nothing_behind(tiny: Classifier) -> None:
     async def cancel_all() -> tuple[int, list[int]]:
-        lane = Lane(tiny, Settings(), lambda _: None)
+        lane = BatchLane(tiny._engine, Settings(), lambda _: None)
         tasks = [asyncio.create_task(lane.score(["x " * 500], tiny, lambda _: None)) for _ in range(50)]
         await asyncio.sleep(0)
         for task in tasks[::2]:
@@ -155,6 +175,20 @@ def test_cancelled_requests_leave_nothing_behind(tiny: Classifier) -> None:
         return len(lane._pending), answered
 
     assert asyncio.run(cancel_all()) == (0, list(range(1, 50, 2)))
+
+
+def test_after_a_cancelled_request_others_are_answered(tiny: Classifier) -> None:
+    async def ask() -> None:
+        lane = BatchLane(tiny._engine, Settings(), lambda _: None)
+        for _ in range(20):
+            gone = asyncio.create_task(lane.score(["x"], tiny, lambda _: None))
+            await asyncio.sleep(0)
+            gone.cancel()
+            await asyncio.sleep(0.002)  # the batcher's thread has found nothing
+            await asyncio.wait_for(lane.score(["y"], tiny, lambda _: None), 20)
+        await lane.close()
+
+    asyncio.run(ask())
 
 
 def test_a_batch_is_not_waited_for_by_one_caller(make_client: Callable[..., Any]) -> None:

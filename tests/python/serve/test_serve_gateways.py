@@ -64,6 +64,9 @@ def test_vllm_has_a_label_and_all_probabilities(client: TestClient, tiny: Classi
         assert entry["safetyclf"]["labels"] == list(SCORED)
         assert entry["safetyclf"]["action"] == verdict.action
         assert entry["label"] == (verdict.triggered[0] if verdict.triggered else "safe")
+    tokens = sum(len(tiny._engine.tokenize(text)[0]) for text in TEXTS)
+    assert answer["usage"]["prompt_tokens"] == answer["usage"]["total_tokens"] == tokens > 0
+    assert answered(client, "/classify", {"input": []})["usage"]["total_tokens"] == 0
     assert answered(client, "/classify", {"input": TEXTS[0]})["data"] == answer["data"][:1]
 
 
@@ -90,6 +93,8 @@ def test_hugging_face_has_it_in_one_more_list(client: TestClient) -> None:
     ranked = answered(client, "/predict", {"inputs": TEXTS[0]})
     for parameters in ({}, {"top_k": None}, {"function_to_apply": "sigmoid"}, {"top_k": 99}):
         assert answered(client, "/predict", {"inputs": TEXTS[0], "parameters": parameters}) == [ranked]
+    for one in (1, 1.0):  # JSON has one kind of number
+        assert len(answered(client, "/predict", {"inputs": TEXTS[0], "parameters": {"top_k": one}})[0]) == 1
     batch = answered(client, "/predict", {"inputs": TEXTS, "parameters": {"top_k": 1}})
     assert batch[0] == ranked[:1]
     assert [len(entry) for entry in batch] == [1] * len(TEXTS)
@@ -106,6 +111,7 @@ def test_hugging_face_has_it_in_one_more_list(client: TestClient) -> None:
         {"inputs": "a", "raw_scores": 1},
         {"inputs": "a", "parameters": {"top_k": 0}},
         {"inputs": "a", "parameters": {"top_k": "1"}},
+        {"inputs": "a", "parameters": {"top_k": 1.5}},
         {"inputs": "a", "parameters": {"function_to_apply": "softmax"}},
         {"inputs": "a", "parameters": []},
         {"inputs": [["a"]], "parameters": {}},

@@ -55,17 +55,90 @@ class Load:
         return self._result
 
 
+def wait_for_answers(server: Running, count: int) -> None:
+    """Until so many were given."""
+    end, given = time.monotonic() + 20, 0.0
+    while given < count:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+        lines = server.get("/metrics").text.splitlines()
+        found = [line for line in lines if 'route="moderations",status="200"' in line]
+        given = max([float(line.split()[1]) for line in found if "requests_total" in line], default=0.0)
+
+
 def test_sigterm_under_load_loses_no_answer(serve: Serve, requests: list[tuple[bytes, bytes]]) -> None:
     server = serve("--drain", "0.5")
     server.wait_ready()
-    load = Load(server, requests, seconds=2)
-    time.sleep(0.7)
+    load = Load(server, requests, seconds=4)
+    wait_for_answers(server, 60)
     assert server.stop() == 0
     outcome = load.outcome()
     assert outcome.lost == 0
     assert set(outcome.statuses) == {200}
     assert outcome.statuses[200] > 50
     assert outcome.refused > 0  # it had ended before the load did
+
+
+def test_sigterm_under_load_loses_no_answer_of_several_workers(
+    serve: Serve, requests: list[tuple[bytes, bytes]]
+) -> None:
+    server = serve("--drain", "0.5", "--workers", "2")
+    workers = server.wait_ready(2)
+    load = Load(server, requests, seconds=6)
+    wait_for_answers(server, 60)
+    assert server.stop() == 0
+    outcome = load.outcome()
+    assert outcome.lost == 0
+    assert set(outcome.statuses) == {200}
+    assert outcome.statuses[200] > 50
+    assert outcome.refused > 0
+    assert not any(map(_alive, workers))
+
+
+def test_a_worker_told_to_end_loses_no_answer_and_is_replaced(
+    serve: Serve, requests: list[tuple[bytes, bytes]]
+) -> None:
+    server = serve("--drain", "0.2", "--workers", "2")
+    first, second = server.wait_ready(2)
+    load = Load(server, requests, seconds=5)
+    time.sleep(0.7)
+    os.kill(first, signal.SIGTERM)
+    assert server.wait_for("ready")["process"] not in (first, second)
+    outcome = load.outcome()
+    # The listener is the others', too: who waits there is accepted by them.
+    assert (outcome.lost, outcome.refused) == (0, 0)
+    assert set(outcome.statuses) == {200}
+    os.kill(second, 0)
+
+
+def test_all_processes_told_at_once_still_wait(serve: Serve) -> None:
+    """As Ctrl-C and service managers do: the supervisor's own signal is no second one."""
+    server = serve("--workers", "2", "--drain", "3")
+    workers = server.wait_ready(2)
+    begin = time.monotonic()
+    for process in (server.process.pid, *workers):
+        os.kill(process, signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    assert time.monotonic() - begin > 3
+
+
+def test_a_second_signal_hurries_all_workers(serve: Serve) -> None:
+    server = serve("--workers", "2", "--drain", "60")
+    server.wait_ready(2)
+    server.process.send_signal(signal.SIGTERM)
+    for _ in range(2):
+        server.wait_for("draining")
+    time.sleep(1.2)  # sooner, it could be the same signal by another way
+    begin = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - begin < 20
+
+
+def test_who_comes_early_waits_for_the_model(serve: Serve) -> None:
+    for workers in ("1", "2"):
+        server = serve("--workers", workers)
+        assert server.get("/ready").status_code == 200  # nobody has waited for "ready"
+        assert server.moderate("good dog").status_code == 200
 
 
 def test_a_second_signal_does_not_wait(serve: Serve) -> None:

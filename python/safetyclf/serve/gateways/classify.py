@@ -23,16 +23,16 @@ async def classify(call: Call) -> dict[str, Any]:
     model = optional(body, "model", str)
     policy = None if model is None else policy_of(call, model)
     judged = await call.judge(texts, policy=policy) if texts else []
+    tokens = sum(one.tokens for one in judged)
     return {
         "id": f"classify-{call.request_id.removeprefix('req_')}",
         "object": "list",
         "created": int(time.time()),
         "model": call.state.loaded.classifier.model_id,
         "data": [_labelled(i, one) for i, one in enumerate(judged)],
-        # Clients need the object; tokens are not counted.
         "usage": {
-            "prompt_tokens": 0,
-            "total_tokens": 0,
+            "prompt_tokens": tokens,
+            "total_tokens": tokens,
             "completion_tokens": 0,
             "prompt_tokens_details": None,
         },

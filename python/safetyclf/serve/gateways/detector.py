@@ -22,8 +22,8 @@ async def contents(call: Call) -> list[list[dict[str, Any]]]:
     threshold = _threshold(optional(body, "detector_params", dict) or {})
     judged = await call.judge(texts, param="contents")
     found = []
-    for text, (verdict, _) in zip(texts, judged, strict=True):
-        scores = verdict.scores
+    for text, one in zip(texts, judged, strict=True):
+        verdict, scores = one.verdict, one.verdict.scores
         if threshold is None:
             names = [*verdict.triggered]
         else:

@@ -87,7 +87,11 @@ SCHEMAS: Final[dict[str, Any]] = {
                     "num_classes",
                 ),
             },
-            "usage": {"type": "object"},
+            "usage": _of(
+                {"prompt_tokens": {"type": "integer"}, "total_tokens": {"type": "integer"}},
+                "prompt_tokens",
+                "total_tokens",
+            ),
         },
         "id",
         "object",
