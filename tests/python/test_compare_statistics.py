@@ -72,6 +72,30 @@ def test_measures_of_a_resample_are_those_of_repeated_texts(seed: int) -> None:
         assert dict(zip(MEASURES, values, strict=True)) == pytest.approx(expected, abs=1e-9)
 
 
+def test_the_calibration_error_of_a_calibrated_score_may_be_0() -> None:
+    random = np.random.default_rng(5)
+    scores = random.random((2000, 1)).astype(np.float32)
+    suite = world_suite((random.random((2000, 1)) < scores).astype(np.int8), ("hate",))
+    comparison = compare_runs(suite, [world_run(suite, "calibrated", scores)], resamples=200)
+    found = comparison.contestants[0].categories["hate"].figures["ece"]
+    assert found.value is not None
+    assert found.value > 0.01
+    assert found.low == 0  # percentiles of resamples all lie above the value
+    assert 0.005 < found.high < 0.03
+
+
+def test_the_interval_of_a_difference_stays_in_its_range() -> None:
+    labels = np.array([[1]] * 2 + [[0]] * 100, np.int8)
+    suite = world_suite(labels, ("hate",))
+    scores = np.linspace(1, 0, len(labels)).reshape(-1, 1)
+    pair = compare_runs(
+        suite, [world_run(suite, "one", scores), world_run(suite, "other", scores * 0.99)], resamples=50
+    ).pairs[0]
+    found = pair.difference("auprc", "hate")
+    assert found is not None
+    assert (found.low, found.high) == (-1, 1)  # of two positives nothing is known
+
+
 def test_a_resample_without_positives_has_no_figure_rather_than_a_wrong_one() -> None:
     c = column(0)
     counts = np.where(c.labels == 1, 0, 1)[None, :].astype(np.int32)

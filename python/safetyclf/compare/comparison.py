@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ..evaluate.bootstrap import Replicates, generator
+from ..evaluate.calibration_interval import calibration_interval
 from ..evaluate.figures import Estimate
 from ..policy.bounds import lower_bound, upper_bound
 from ..suites.suite import UNKNOWN
@@ -93,7 +94,7 @@ class _Work:
         confidence: float,
     ) -> None:
         self._suite, self._answers, self._confidence = suite, answers, confidence
-        self._measures = tuple(measures)
+        self._measures, self._seed, self._resamples = tuple(measures), seed, resamples
         # Of each contestant alone, and of each with the reference where they did not answer the same texts.
         self._columns: dict[tuple[int, int, str], Column] = {}
         for i, answer in enumerate(answers):
@@ -228,6 +229,8 @@ class _Work:
             line = line[~np.isnan(line)]
             if math.isnan(value):
                 found[measure] = Estimate(None)
+            elif measure == "ece" and self._resamples > 1:  # whose resamples are all too high
+                found[measure] = Estimate(value, *self._calibration(column))
             elif measure in column.shares:
                 hits, of = column.shares[measure]
                 interval = lower_bound(hits, of, each), upper_bound(hits, of, each)
@@ -238,6 +241,13 @@ class _Work:
             else:
                 found[measure] = Estimate(value)
         return found
+
+    def _calibration(self, column: Column) -> tuple[float, float]:
+        random = generator(self._seed, "calibration")
+        rows = column.rows
+        return calibration_interval(
+            column.scores[rows], column.labels[rows], self._resamples, random, self._confidence
+        )
 
 
 def _enough(column: Column) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 from .._errors import InvalidArgumentError
@@ -195,18 +196,21 @@ def _check(
     found = pair.difference(measure, category)
     named = f"{MEASURES[measure].title} ({'mean over categories' if category is None else category})"
     drop, error = (None, None) if found is None else (found.drop, found.error)
+    check = partial(
+        Check,
+        candidate=pair.candidate,
+        measure=measure,
+        category=category,
+        allowed=allowed,
+        drop=drop,
+        texts=pair.texts,
+    )
     problem = _problem(pair, found, category)
     if problem is not None or drop is None or error is None:
-        return Check(
-            candidate=pair.candidate,
-            measure=measure,
-            category=category,
-            allowed=allowed,
-            drop=drop,
+        return check(
             at_least=None,
             at_most=None,
             detectable=None,
-            texts=pair.texts,
             needed=None,
             outcome="cannot tell",
             reason=f"{named}: {problem}",
@@ -224,16 +228,10 @@ def _check(
     if outcome == "cannot tell":
         reason += f"; {pair.texts} texts can show a drop of {detectable:.4f}"
         reason += "" if needed is None or needed <= pair.texts else f", about {needed} texts are needed"
-    return Check(
-        candidate=pair.candidate,
-        measure=measure,
-        category=category,
-        allowed=allowed,
-        drop=drop,
+    return check(
         at_least=at_least,
         at_most=at_most,
         detectable=detectable,
-        texts=pair.texts,
         needed=needed,
         outcome=outcome,
         reason=reason,

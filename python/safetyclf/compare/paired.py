@@ -36,7 +36,7 @@ class Difference:
         reference: its value for the reference; None where the texts cannot support it.
         candidate: its value for the candidate.
         estimate: candidate minus reference.
-        low, high: two-sided interval.
+        low, high: two-sided interval, within [-1, 1].
         error: standard error. 0 only between contestants that answer the same.
         positives, negatives: texts of known label, over all categories of a mean.
     """
@@ -125,7 +125,7 @@ def difference(
             # No resample can show what none of the texts does.
             error = 0.0 if same else _THREE / max(positives, 1) / quantile(_USUAL)
         reach = quantile((1 + confidence) / 2) * error
-        low, high = estimate - reach, estimate + reach
+        low, high = max(estimate - reach, -1.0), min(estimate + reach, 1.0)
     return Difference(
         measure,
         category,

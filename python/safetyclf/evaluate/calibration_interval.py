@@ -23,7 +23,11 @@ _HALVINGS: Final = 30
 
 
 def calibration_interval(
-    probabilities: Floats, labels: Labels, resamples: int, random: np.random.Generator
+    probabilities: Floats,
+    labels: Labels,
+    resamples: int,
+    random: np.random.Generator,
+    confidence: float = CONFIDENCE,
 ) -> tuple[float, float]:
     """Interval of `metrics.calibration_error`.
 
@@ -32,6 +36,7 @@ def calibration_interval(
         labels: 1 or 0 [n], n at least 1.
         resamples: of the gaps, at least 1.
         random: the stream to draw from.
+        confidence: two-sided, in (0, 1).
     """
     place, n = equal_mass_bins(probabilities), len(labels)
     gap = probabilities.astype(np.float64) - labels
@@ -47,7 +52,7 @@ def calibration_interval(
     between = np.sqrt(max(float((share * gaps**2).sum()) - observed**2, 0) / n)
     noise = random.standard_t(freedom, (resamples, BINS)) * spread
     mixture = random.standard_normal(resamples) * between
-    tail = (1 - CONFIDENCE) / 2
+    tail = (1 - confidence) / 2
 
     def drawn(factor: float) -> Floats:
         errors: Floats = np.abs(noise + factor * share * gaps).sum(axis=1) + factor * mixture
@@ -57,7 +62,7 @@ def calibration_interval(
     most = 2 + 4 * np.sqrt(BINS) * (spread.sum() + between) / observed
     low = _first(lambda factor: (drawn(factor) >= observed).mean() >= tail, most)
     high = _first(lambda factor: (drawn(factor) <= observed).mean() < tail, most)
-    return low * observed, high * observed
+    return float(low * observed), float(high * observed)
 
 
 def _first(holds: Callable[[float], np.bool_], most: float) -> float:

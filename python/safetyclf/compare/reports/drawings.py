@@ -16,6 +16,7 @@ from ..curves import HISTOGRAM, Curves, SliceCounts
 from ..paired import Difference
 from ..resampling import MEASURES
 from ..results import Comparison, Pair
+from ..runs import ANY
 
 _COLOURS: Final = [PALETTE[name] for name in ("accent", "second", "third", "ink", "muted")]
 _LINES: Final = ["-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1))]
@@ -24,16 +25,18 @@ _MOST_SLICES: Final = 30
 
 
 def differences(pair: Pair, measure: str) -> Figure | None:
-    """Intervals of one measure's differences by category."""
-    rows = [d for d in pair.differences if d.measure == measure and d.estimate is not None]
+    """Intervals of one measure's differences by category; those of few texts would hide the others."""
+    shown = {None, ANY, *pair.taking_part}
+    found = [d for d in pair.differences if d.measure == measure and d.category in shown]
+    rows = [d for d in found if d.estimate is not None]
     if not rows:
         return None
     figure = Figure(figsize=(6.5, 0.8 + 0.24 * len(rows)))
     axes = figure.add_subplot()
     axes.axvline(0, color=PALETTE["muted"], linewidth=0.8, linestyle="--")
-    for place, found in enumerate(rows):
-        _interval(axes, place, found)
-    names = ["mean" if found.category is None else found.category for found in rows]
+    for place, difference in enumerate(rows):
+        _interval(axes, place, difference)
+    names = ["mean" if row.category is None else row.category for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(f"{MEASURES[measure].title}: {pair.candidate} minus {pair.reference}")
