@@ -31,7 +31,7 @@ class World(NamedTuple):
     share: float
 
 
-WORLDS = (World(1, 0.25), World(3, 0.15), World(12, 0.05))
+WORLDS = (World(1, 0.10), World(1, 0.25), World(3, 0.15), World(12, 0.05))
 SIZES = (500, 1000, 2000, 5000)
 
 

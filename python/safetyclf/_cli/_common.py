@@ -48,6 +48,19 @@ def add_classifier_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--isa", metavar="NAME", help="instruction set (SAFETYCLF_ISA; default: the best)")
 
 
+def add_suite_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say which labelled texts are taken."""
+    parser.add_argument(
+        "--suite",
+        action="append",
+        required=True,
+        dest="suites",
+        metavar="SUITE",
+        help="folder with suite.toml, file with its header NAME.toml beside it, or header; repeatable",
+    )
+    parser.add_argument("--split", choices=("train", "valid", "test"), help="take rows of this split alone")
+
+
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
     """Options that say how files of texts are read (`_inputs`)."""
     parser.add_argument(

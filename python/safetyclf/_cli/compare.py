@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ._common import ERROR, OK, Subparsers, UsageError, complain
+from ._common import ERROR, OK, Subparsers, UsageError, add_suite_options, complain
 from ._output import Output
 from ._progress import TaskProgress
 from ._shown import columns, share, shown
@@ -42,15 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "detoxify:VARIANT, alt-profanity-check, llm-guard:SCANNER, or a table of --contestants; the first is "
         "what the others are compared with, unless there is a baseline",
     )
-    parser.add_argument(
-        "--suite",
-        action="append",
-        required=True,
-        dest="suites",
-        metavar="SUITE",
-        help="folder with suite.toml, file with its header NAME.toml beside it, or header; repeatable",
-    )
-    parser.add_argument("--split", choices=("train", "valid", "test"), help="take rows of this split alone")
+    add_suite_options(parser)
     parser.add_argument("--contestants", dest="file", metavar="FILE", help="TOML that says more about some")
     parser.add_argument("--baseline", metavar="FILE", help="compare with this run, from --save-baseline")
     parser.add_argument("--save-baseline", metavar="FILE", help="write the first contestant's run there")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from ._common import OK, Subparsers, UsageError, add_classifier_options, complain
+from ._common import OK, Subparsers, UsageError, add_classifier_options, add_suite_options, complain
 from ._output import Output
 from ._progress import TaskProgress
 
@@ -23,16 +23,8 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Scores suites of labelled text and reports what the model is worth on them, with 95 %% "
         "intervals. docs/suites.md explains suites, docs/evaluation.md every figure. Needs safetyclf[eval].",
     )
-    parser.add_argument(
-        "--suite",
-        action="append",
-        required=True,
-        dest="suites",
-        metavar="SUITE",
-        help="folder with suite.toml, file with its header NAME.toml beside it, or header; repeatable",
-    )
+    add_suite_options(parser)
     parser.add_argument("--output", metavar="DIR", help="write report.json, report.md and report.html there")
-    parser.add_argument("--split", choices=("train", "valid", "test"), help="take rows of this split alone")
     parser.add_argument(
         "--attacks",
         nargs="?",
