@@ -103,12 +103,12 @@ def _understood(body: Any, state: State) -> Asked:
 
 
 def _check_model(model: object, state: State) -> None:
-    if model is None or model in ALIASES if isinstance(model, str | None) else False:
+    if model is None:
         return
     if not isinstance(model, str):
         raise _invalid("'model' must be a string.", "model")
     own = state.loaded.classifier.model_id
-    if model != own:
+    if model != own and model not in ALIASES:
         raise Refusal(
             404,
             f"This server has no such model; it has {own}, and answers to OpenAI's moderation models.",
