@@ -222,6 +222,7 @@ def metrics(arguments: argparse.Namespace, classifier: Classifier) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         from prometheus_client import CollectorRegistry, Histogram
+        from safetyclf.serve.lanes import Answer
         from safetyclf.serve.metrics import SCORE_BOUNDS, Metrics, families
         from safetyclf.serve.tally import Tally
 
@@ -234,7 +235,7 @@ def metrics(arguments: argparse.Namespace, classifier: Classifier) -> None:
         rows = [list(v.scores.values()) for v in classifier.classify_batch(["a good day"] * 500)]
         for name, count in (
             ("prometheus_client, several processes", lambda: _observe(children, rows)),
-            ("ours", lambda: (tally.add(rules, states, [6] * len(states)), tally.flush())),
+            ("ours", lambda: (tally.add(rules, Answer(states, [6] * len(states), [], 0.0)), tally.flush())),
         ):
             times = []
             for _ in range(5 * arguments.rounds):

@@ -46,7 +46,7 @@ step "portable wheel" bash scripts/portable.sh
 step emulators bash tests/cross/run_kernels.sh build/cross
 step "small library" bash scripts/mini.sh
 step tsan bash scripts/sanitize.sh tsan
-step asan bash scripts/sanitize.sh asan $tests/test_{api,bad_input,determinism,head_depths,kernels,model_file,policy_terms,text_rules,text_windows,threads_fork}.py
+step asan bash scripts/sanitize.sh asan $tests/test_{api,bad_input,determinism,head_depths,kernels,model_file,policy_terms,text_rules,text_windows,threads_fork}.py $tests/serve/test_serve_batching.py
 step fuzz env FUZZ_SECONDS="${FUZZ_SECONDS:-5}" bash scripts/fuzz.sh
 
 # ctest's closing line: "95% tests passed, 1 tests failed out of 20", in new versions without the second part if nothing failed.

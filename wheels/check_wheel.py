@@ -40,18 +40,13 @@ REQUIRED_FILES = {
     "safetyclf/models/default.safetensors",
     "safetyclf/policy/default.toml",
     "safetyclf/policy/schema.json",
-    *(
-        f"safetyclf/serve/workbench/{name}"
-        for name in (
-            "api.js",
-            "batch.js",
-            "csv.js",
-            "index.html",
-            "verdict.js",
-            "workbench.css",
-            "workbench.js",
-        )
-    ),
+} | {
+    f"safetyclf/serve/workbench/{name}"
+    for name in (
+        "index.html",
+        "workbench.css",
+        *map("{}.js".format, ("api", "batch", "csv", "verdict", "workbench")),
+    )
 }
 # Folders and endings that a package folder may hold.
 SUFFIXES = {

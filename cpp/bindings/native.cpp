@@ -236,7 +236,8 @@ py::dict build_info() {
 }  // namespace
 
 // What is registered is local to this module, so that two copies of it in one process do not meet. A Python
-// without a GIL need not bring one back: objects are immutable or lock, and nothing else is written after this.
+// without a GIL need not bring one back: objects are immutable or lock, and nothing else is written after
+// this.
 PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     const auto name = m.attr("__name__").cast<std::string>();
     safetyclf::binding::set_package(name.substr(0, name.rfind('.') + 1));

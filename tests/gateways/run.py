@@ -23,7 +23,6 @@ PYTHON = {
     "nemo": ["nemoguardrails==0.24.1"],
     "kserve": ["kserve==0.21.0"],
 }
-NPM = ["perspective-api-client@3.1.0", "@conversationai/perspectiveapi-js-client@1.0.1"]
 
 
 def main() -> int:
@@ -32,8 +31,8 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="folder of the environments; default: a temporary one")
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to check; default: everything")
     arguments = parser.parse_args()
-    names = arguments.names or [*PYTHON, "npm"]
-    if unknown := {*names} - {*PYTHON, "npm"}:
+    names = arguments.names or [*PYTHON]
+    if unknown := {*names} - {*PYTHON}:
         parser.error(f"no such check: {', '.join(unknown)}")
     with contextlib.ExitStack() as stack:
         work = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -48,8 +47,6 @@ def run(name: str, work: Path) -> bool:
     """One check; what it prints is shown."""
     print(f"== {name}", flush=True)
     try:
-        if name == "npm":
-            return run_npm(work)
         python = environment(work / name, PYTHON[name])
         key = secrets.token_hex(16)
         # NeMo Guardrails sends keys over TLS only.
@@ -60,19 +57,6 @@ def run(name: str, work: Path) -> bool:
     except subprocess.CalledProcessError as error:
         print(error)
         return False
-
-
-def run_npm(work: Path) -> bool:
-    """The ordinary tests, with the packages of Node that they are skipped without."""
-    folder = work / "npm"
-    folder.mkdir(exist_ok=True)
-    subprocess.run(["npm", "install", "--silent", "--no-save", "--prefix", folder, *NPM], check=True)
-    tests = HERE.parent / "python" / "serve" / "test_serve_perspective_clients.py"
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", str(tests)]
-    node = {**os.environ, "NODE_PATH": str(folder / "node_modules")}
-    result = subprocess.run(command, env=node, cwd=HERE.parents[1], capture_output=True, text=True)
-    print(result.stdout[-2000:])
-    return result.returncode == 0 and "needs perspective" not in result.stdout
 
 
 def environment(folder: Path, packages: list[str]) -> Path:

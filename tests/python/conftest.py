@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 import safetyclf
 from hypothesis import HealthCheck, settings
+from places import BUNDLED, REPOSITORY
 
 # Before anything imports it: ONNX Runtime reports to its maker otherwise.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-BUNDLED = Path(safetyclf.__file__).parent / "models" / "default.safetensors"
 
 # The same examples in every run; SAFETYCLF_FULL=1 tries many more.
 settings.register_profile(

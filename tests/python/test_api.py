@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 import safetyclf
-from conftest import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
+from places import REPOSITORY
 from safetyclf import Classifier, Thresholds, Verdict, _errors, _native
 
 TEXTS = ["hello friends", "the bad dog is angry", "", "we like the weather in the city " * 20]

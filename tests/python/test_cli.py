@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import safetyclf
-from conftest import BUNDLED
+from places import BUNDLED
 from safetyclf import Classifier, _modelfile
 from safetyclf._cli import main
 from safetyclf._cli._inputs import LineReader

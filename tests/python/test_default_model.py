@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import safetyclf
-from conftest import BUNDLED
+from places import BUNDLED
 from safetyclf import Classifier, _modelfile
 
 NOISE_LIMIT = 0.02

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetyclf
-from conftest import BUNDLED
 from hypothesis import given
 from hypothesis import strategies as st
+from places import BUNDLED
 from safetyclf import Classifier
 
 ISAS = safetyclf.build_info()["supported_isas"]

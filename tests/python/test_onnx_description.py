@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from onnx_models import (
     CATEGORIES,
     HEADER,
@@ -26,6 +25,7 @@ from onnx_models import (
     word_pieces,
     write_model,
 )
+from places import REPOSITORY
 from safetyclf import (
     Classifier,
     InvalidArgumentError,

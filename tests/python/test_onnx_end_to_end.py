@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BUNDLED, REPOSITORY
 from onnx_models import CORPUS, write_model
+from places import BUNDLED, REPOSITORY
 from safetyclf import (
     Classifier,
     InvalidArgumentError,

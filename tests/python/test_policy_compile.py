@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BUNDLED, REPOSITORY
+from places import BUNDLED, REPOSITORY
 from safetyclf import Classifier, InvalidArgumentError, PolicyError, Thresholds, _modelfile
 from safetyclf.__main__ import main
 from safetyclf._native import Engine

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from places import REPOSITORY
 from safetyclf import Classifier, Thresholds
 from safetyclf._cli import main
 from safetyclf.policy import checks, examples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import BUNDLED, REPOSITORY
+from places import BUNDLED, REPOSITORY
 from safetyclf import Classifier, Thresholds
 from safetyclf.policy import examples
 from safetyclf.policy.checks import check

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BUNDLED
+from places import BUNDLED
 from safetyclf import PolicyError, _modelfile
 from safetyclf._native import Engine
 from safetyclf.policy import background, custom_heads

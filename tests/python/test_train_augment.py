@@ -8,9 +8,9 @@ from random import Random
 
 import numpy as np
 import pytest
-from conftest import BUNDLED
 from hypothesis import given
 from hypothesis import strategies as st
+from places import BUNDLED
 from safetyclf._native import Engine
 
 pytest.importorskip("scipy")

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._errors import SafetyclfError
 from . import gateways, moderations, perspective, service, workbench
+from .calls import Endpoint
 from .protocol import STATE
 from .refusals import Refusal, openai_envelope
 from .signals import handled
@@ -33,6 +34,8 @@ class Application:
         self._state = state
         self.routes = [route for family in FAMILIES for route in family.routes(state)]
         router = Router(self.routes, redirect_slashes=False, default=_not_found, lifespan=self._lifespan)
+        # Most routes stand for one path: those need no search, if nothing has to happen before.
+        self._direct: dict[tuple[str, str], ASGIApp] = {}
         self._app: ASGIApp = router
         if state.settings.cors:
             self._app = CORSMiddleware(
@@ -42,9 +45,19 @@ class Application:
                 allow_headers=["authorization", "content-type", "x-safetyclf-policy", "x-request-id"],
                 expose_headers=["x-request-id", "x-should-retry", "retry-after"],
             )
+        else:
+            for route in self.routes:
+                if not route.param_convertors and isinstance(route.endpoint, Endpoint):
+                    self._direct.update(
+                        ((method, route.path), route.endpoint) for method in route.methods or ()
+                    )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or runs the lifespan."""
+        direct = self._direct.get((scope.get("method", ""), scope.get("path", "")), self._search)
+        await direct(scope, receive, send)
+
+    async def _search(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self  # routes then raise what is wrong with a method
         try:
             await self._app(scope, receive, send)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from .._results import Explanation, OffsetUnit
 from .._texts import problem_of
 from .engines import Judged
-from .protocol import EXTENSION, Connection
+from .protocol import EXTENSION, Connection, answer, whole_body
 from .refusals import Envelope, Refusal, internal, openai_envelope
 from .state import State
 
@@ -36,16 +36,19 @@ class Call:
     Attributes:
         state: of this worker.
         scope: of ASGI.
+        connection: None under another server, or in a test.
         request_id: what the answer's x-request-id says.
         policy: the name of the policy that judged last.
     """
 
-    __slots__ = ("_receive", "headers", "policy", "request_id", "scope", "state")
+    __slots__ = ("_receive", "connection", "headers", "policy", "request_id", "scope", "state")
 
     def __init__(self, state: State, scope: Scope, receive: Receive) -> None:
         self.state, self.scope, self._receive = state, scope, receive
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.policy: str | None = None
+        ours: dict[str, Connection] = scope.get("extensions", {}).get(EXTENSION, {})
+        self.connection = ours.get("connection")
         given = self.header(b"x-request-id")
         self.request_id = given if given and _GIVEN_ID.fullmatch(given) else state.request_id()
 
@@ -66,6 +69,9 @@ class Call:
         if announced is not None and int(announced) > limit:
             await self._discard(int(announced))
             raise _too_large(limit)
+        here = whole_body(self._receive)
+        if here is not None and len(here) <= limit:
+            return here
         message = await self._next()
         body: bytes = message.get("body", b"")
         if message.get("more_body", False):
@@ -87,9 +93,9 @@ class Call:
         except (ValueError, RecursionError):
             raise Refusal(400, "The body is not valid JSON.", code="invalid_json") from None
 
-    async def judge(
+    def judge(
         self, texts: Sequence[str], *, param: str = "input", policy: str | None = None
-    ) -> list[Judged]:
+    ) -> Awaitable[list[Judged]]:
         """Verdicts by the policy that the request names, or the one given.
 
         Args:
@@ -116,10 +122,8 @@ class Call:
                     code="string_above_max_length",
                     param=param if len(texts) == 1 else f"{param}[{i}]",
                 )
-        if policy is None:
-            policy = self.header(b"x-safetyclf-policy")
-        self.policy, judged = await self.state.judge(texts, policy, self._watch, self.request_id)
-        return judged
+        self.policy = self.state.policy(self.header(b"x-safetyclf-policy") if policy is None else policy)
+        return self.state.judge(texts, self.policy, self._watch, self.request_id)
 
     async def explain(self, judged: Judged, category: str, unit: OffsetUnit = "codepoint") -> Explanation:
         """The words behind a category's score: the model once more, in a thread.
@@ -133,9 +137,13 @@ class Call:
         return await asyncio.to_thread(judged.verdict.explain, category, unit=unit)
 
     def _watch(self, future: asyncio.Future[Any]) -> None:
-        connection = _connection(self.scope)
-        if connection is not None:
-            connection.on_gone = future.cancel
+        if self.connection is not None:
+            self.connection.on_gone = future.cancel
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client is known to have left."""
+        return self.connection is not None and self.connection.transport.is_closing()
 
     async def _next(self) -> Message:
         message = await self._receive()
@@ -219,44 +227,44 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         begin, state = time.perf_counter(), self._state
-        metrics = state.metrics
-        metrics.add("requests_in_progress")
+        state.in_progress += 1
         call = Call(state, scope, receive)
         span = None if state.telemetry is None else state.telemetry.begin(self._name, scope)
         status = 499  # as nginx says it: the client is gone
         try:
-            status = await self._answer(call, send)
+            headers: list[tuple[bytes, bytes]] = []
+            made = 200
+            try:
+                if not self._public and state.has_keys:
+                    state.check_key(self._key_of(scope))
+                body = await self._handler(call)
+            except ClientGoneError:
+                raise
+            except Exception as error:
+                made, body = self._failed(call, error, headers)
+            quick = made == 200 and isinstance(body, bytes)
+            if not quick or not answer(send, call.request_id, body, close=state.draining):
+                made = await self._send(call, send, made, headers, body)
+            status = made
         except ClientGoneError:
             pass
         except asyncio.CancelledError:
-            if not _gone(scope):
+            if not call.gone:
                 raise
         finally:
             seconds = time.perf_counter() - begin
-            metrics.add("requests_in_progress", amount=-1)
-            metrics.count_request(self._name, status, seconds)
+            state.leave(self._name, status, seconds)
             if span is not None and state.telemetry is not None:
                 state.telemetry.end(span, status, call.policy)
             if state.settings.access_log:
                 self._log(call, status, seconds)
 
-    async def _answer(self, call: Call, send: Send) -> int:
-        state, headers = self._state, [(b"x-request-id", call.request_id.encode("latin-1"))]
-        status = 200
-        try:
-            if not self._public:
-                state.check_key(self._key_of(call.scope))
-            body = await self._handler(call)
-        except Refusal as refusal:
-            status, body = refusal.status, self._refused(refusal, headers)
-        except ClientGoneError:
-            raise
-        except Exception:
-            state.log.exception(
-                "internal error", extra={"fields": {"request": call.request_id, "route": self._name}}
-            )
-            status, body = 500, self._refused(internal(), headers)
-        if state.draining:
+    async def _send(
+        self, call: Call, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: Any
+    ) -> int:
+        """Answers as ASGI has it. Returns the status."""
+        headers.append((b"x-request-id", call.request_id.encode("latin-1")))
+        if self._state.draining:
             headers.append((b"connection", b"close"))
         if isinstance(body, Response):
             headers += body.raw_headers
@@ -268,6 +276,17 @@ class Endpoint:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         return status
+
+    def _failed(self, call: Call, error: Exception, headers: list[tuple[bytes, bytes]]) -> tuple[int, Any]:
+        """The status and the body for an error; adds to the headers."""
+        if isinstance(error, Refusal):
+            return error.status, self._refused(error, headers)
+        self._state.log.error(
+            "internal error",
+            exc_info=error,
+            extra={"fields": {"request": call.request_id, "route": self._name}},
+        )
+        return 500, self._refused(internal(), headers)
 
     def _refused(self, refusal: Refusal, headers: list[tuple[bytes, bytes]]) -> Any:
         headers.append((b"x-should-retry", b"true" if refusal.retry else b"false"))
@@ -284,14 +303,3 @@ class Endpoint:
             "policy": call.policy,
         }
         call.state.log.info("request", extra={"fields": fields})
-
-
-def _connection(scope: Scope) -> Connection | None:
-    """Ours; None under another server, or in a test."""
-    found: Connection | None = scope.get("extensions", {}).get(EXTENSION, {}).get("connection")
-    return found
-
-
-def _gone(scope: Scope) -> bool:
-    connection = _connection(scope)
-    return connection is not None and connection.transport.is_closing()

@@ -84,28 +84,20 @@ class Loaded:
         """
         classifier = self.policies[policy]
         answer = await self._lane(texts).score(texts, classifier, watch)
-        states, found = answer.states, None
-        if classifier._in_force.has_terms:
-            found = await _found(classifier, texts)
         rules, explain = classifier._in_force.rules, classifier._explain
-        if found is None:
-            judged = [
-                Judged(Verdict(state, rules, (text, explain)), depth, tokens)
-                for text, state, depth, tokens in zip(
-                    texts, states, answer.depths, answer.tokens, strict=True
-                )
-            ]
-        else:
-            judged = [
-                Judged(
-                    Verdict(with_terms(state, matches, rules.categories), rules, (text, explain), matches),
-                    depth,
-                    tokens,
-                )
-                for text, state, depth, tokens, matches in zip(
-                    texts, states, answer.depths, answer.tokens, found, strict=True
-                )
-            ]
+        found: Sequence[tuple[TermMatch, ...]] = [()] * len(texts)
+        if classifier._in_force.has_terms:
+            found = await _found(classifier, texts) or found
+            states = zip(answer.states, found, strict=True)
+            answer = answer._replace(
+                states=[with_terms(state, matches, rules.categories) for state, matches in states]
+            )
+        judged = [
+            Judged(Verdict(state, rules, (text, explain), matches), depth, tokens)
+            for text, state, depth, tokens, matches in zip(
+                texts, answer.states, answer.depths, answer.tokens, found, strict=True
+            )
+        ]
         return judged, answer
 
     async def second_opinion(self, texts: Sequence[str], policy: str) -> list[VerdictState]:

@@ -87,14 +87,13 @@ class BatchLane:
             return await future
         except asyncio.CancelledError:
             self._batcher.cancel(number)
+            self._pending.pop(number, None)
             raise
-        finally:
-            del self._pending[number]
 
     def _deliver(self) -> None:
         answers, batches = self._batcher.take()
         for number, states, depths, tokens, waited in answers:
-            future = self._pending.get(number)
+            future = self._pending.pop(number, None)
             if future is None or future.done():
                 continue  # cancelled
             if isinstance(states, Exception):

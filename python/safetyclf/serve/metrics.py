@@ -145,10 +145,9 @@ class Metrics:
         key = (name, *labels)
         return self._place[key]
 
-    def count_request(self, route: str, status: int, seconds: float) -> None:
-        """A request that was answered, or given up."""
-        self.add("requests", route, str(status) if status in STATUSES else "other")
-        self.observe("request_seconds", seconds, route)
+    def bounds(self, name: str, *labels: str) -> tuple[float, ...]:
+        """A histogram's upper bounds."""
+        return self._at(name, labels)[2]
 
     def observe_counts(self, name: str, *labels: str, buckets: Sequence[int], total: float) -> None:
         """Adds many values that were sorted into buckets elsewhere, and their sum."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, cast
 
 from starlette.routing import Route
@@ -103,12 +103,12 @@ def _understood(body: Any, state: State) -> Asked:
 
 
 def _check_model(model: object, state: State) -> None:
-    if model is None or model in ALIASES if isinstance(model, str | None) else False:
+    if model is None:
         return
     if not isinstance(model, str):
         raise _invalid("'model' must be a string.", "model")
     own = state.loaded.classifier.model_id
-    if model != own:
+    if model != own and model not in ALIASES:
         raise Refusal(
             404,
             f"This server has no such model; it has {own}, and answers to OpenAI's moderation models.",
@@ -185,11 +185,10 @@ async def _spans(call: Call, judged: Judged, asked: Asked) -> dict[str, list[dic
 class _Form(NamedTuple):
     """How the verdicts of a model are written: made once for its list of categories."""
 
-    columns: tuple[int, ...]  # of OpenAI's categories that the model has, in their order
-    others: tuple[int, ...]
-    scores: str  # with a place for each of `columns`
-    other_scores: str
-    applied: str
+    unpack: Callable[[bytes], tuple[float, ...]]
+    columns: tuple[int, ...]  # of OpenAI's categories that the model has, in their order, then of the others
+    result: str  # with places for the flags' map, the scores of `columns`, and the rest
+    flags: Callable[[bytes], str]  # the flags' map
 
 
 @lru_cache(maxsize=8)
@@ -201,16 +200,18 @@ def _form(categories: tuple[str, ...]) -> _Form:
     # an empty list of what was considered.
     scores = ",".join(f'"{name}":%.9g' if name in column else f'"{name}":0.0' for name in CATEGORIES)
     applied = ",".join(f'"{name}":["text"]' if name in column else f'"{name}":[]' for name in CATEGORIES)
+    more = ",".join(f"{json.dumps(name).replace('%', '%%')}:%.9g" for name in others)
     return _Form(
-        tuple(column[name] for name in known),
-        tuple(column[name] for name in others),
-        scores,
-        ",".join(f"{_escaped(name)}:%.9g" for name in others),
-        applied,
+        struct.Struct(f"{len(categories)}f").unpack,
+        tuple(column[name] for name in (*known, *others)),
+        f'{{"flagged":%s,"categories":{{%s}},"category_scores":{{{scores}}},'
+        f'"category_applied_input_types":{{{applied}}},"safetyclf":{{'
+        + (f'"scores":{{{more}}},' if others else "")
+        + '"action":"%s","policy":%s,"depth":%d,"windows":%d%s}}',
+        lru_cache(maxsize=4096)(partial(_flags, categories)),  # few occur
     )
 
 
-@lru_cache(maxsize=4096)
 def _flags(categories: tuple[str, ...], flags: bytes) -> str:
     on = {name for name, flag in zip(categories, flags, strict=True) if flag}
     return ",".join(f'"{name}":{"true" if name in on else "false"}' for name in CATEGORIES)
@@ -231,20 +232,15 @@ def _result(judged: Judged, policy: str | None, spans: Mapping[str, Any] | None)
     """One entry of `results`. Written by hand: it is most of what a short request costs besides the model."""
     verdict, depth, _ = judged
     row, flags, action, windows, _ = verdict._state
-    categories = verdict._rules.categories
-    form = _form(categories)
-    values = struct.unpack(f"{len(categories)}f", row)
-    scores = form.scores % tuple([values[i] for i in form.columns])
-    extra = f'"action":"{action}","policy":{_escaped(policy or "")},"depth":{depth},"windows":{windows}'
-    if form.others:
-        extra += f',"scores":{{{form.other_scores % tuple([values[i] for i in form.others])}}}'
+    form = _form(verdict._rules.categories)
+    values, extra = form.unpack(row), ""
     if action != "allow" or spans is not None:
-        extra += "," + json.dumps(_details(judged, spans), separators=(",", ":"))[1:-1]
+        extra = "," + json.dumps(_details(judged, spans), separators=(",", ":"))[1:-1]
     flagged = "false" if action == "allow" else "true"
-    return (
-        f'{{"flagged":{flagged},"categories":{{{_flags(categories, flags)}}},"category_scores":{{{scores}}},'
-        f'"category_applied_input_types":{{{form.applied}}},"safetyclf":{{{extra}}}}}'
-    )
+    return form.result % (
+        flagged, form.flags(flags), *[values[i] for i in form.columns],
+        action, _escaped(policy or ""), depth, windows, extra,
+    )  # fmt: skip
 
 
 def _details(judged: Judged, spans: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -265,5 +261,5 @@ def _details(judged: Judged, spans: Mapping[str, Any] | None) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _escaped(text: str) -> str:
-    """As JSON, and safe within a % format."""
+    """As JSON."""
     return json.dumps(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -36,7 +37,11 @@ class Factory:
 
     def __call__(self) -> Application:
         """The application."""
-        return Application(State(self._settings, self._folder, self._door))
+        application = Application(State(self._settings, self._folder, self._door))
+        # The program itself is no garbage: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
+        return application
 
 
 class Supervisor(Multiprocess):

@@ -37,6 +37,7 @@ class State:
         telemetry: with --otel only.
         draining: the server is about to end: answers close their connections.
         hurried: it was told so a second time: nothing is waited for that may not come.
+        in_progress: requests that are being answered.
     """
 
     loaded: Loaded
@@ -48,6 +49,7 @@ class State:
         self.settings, self._folder, self.door = settings, folder, door
         self.log = logging.getLogger(LOGGER)
         self.draining = self.hurried = False
+        self.in_progress = 0
         self.route_names: list[str] = []  # of the endpoints made with this state
         self.telemetry: Telemetry | None = None
         self._audit: Audit | None = None
@@ -102,6 +104,11 @@ class State:
             self.metrics.add("reloads", "ok")
             self._say("reloaded", model=loaded.classifier.model_id, policies=list(loaded.policies))
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether a key is needed."""
+        return len(self._keys) > 0
+
     def check_key(self, key: str | None) -> None:
         """Raises Refusal 401 for a key that is none."""
         self._keys.check(key)
@@ -111,36 +118,41 @@ class State:
         self._number += 1
         return f"req_{self._token}{self._number:08x}"
 
-    async def judge(
-        self, texts: Sequence[str], policy: str | None, watch: Watch, request_id: str
-    ) -> tuple[str, list[Judged]]:
-        """The policy's name, and its verdicts. Counts them and writes them down.
-
-        Raises:
-            Refusal: there is no such policy, or the queue is full.
-        """
+    def policy(self, name: str | None) -> str:
+        """The name of the policy, or of the default for None. Raises Refusal: there is none."""
         loaded = self.loaded
-        name = loaded.default if policy is None else policy
-        if name not in loaded.policies:
+        if name is not None and name not in loaded.policies:
             raise Refusal(
                 404,
                 f"No such policy is loaded; loaded are: {', '.join(loaded.policies)}.",
                 code="policy_not_found",
                 param="x-safetyclf-policy",
             )
+        return loaded.default if name is None else name
+
+    async def judge(self, texts: Sequence[str], policy: str, watch: Watch, request_id: str) -> list[Judged]:
+        """Verdicts by the policy of that name, which exists. Counts them and writes them down.
+
+        Raises:
+            Refusal: the queue is full.
+        """
+        loaded = self.loaded
         # After a reload these may be others, which do not know the categories.
         metrics, tally = self.metrics, self._tally
-        judged, answer = await loaded.judge(texts, name, watch)
-        metrics.observe("queue_seconds", answer.waited)
-        rules = loaded.policies[name]._in_force.rules
-        tally.add(rules, [one.verdict._state for one in judged], answer.depths)
+        judged, answer = await loaded.judge(texts, policy, watch)
+        tally.add(loaded.policies[policy]._in_force.rules, answer)
         if self._audit is not None:
-            self._audit.write(request_id, texts, name, judged)
+            self._audit.write(request_id, texts, policy, judged)
         if loaded.shadow is not None:
-            task = asyncio.create_task(self._compare(loaded, metrics, texts, name, judged))
+            task = asyncio.create_task(self._compare(loaded, metrics, texts, policy, judged))
             self._beside.add(task)
             task.add_done_callback(self._beside.discard)
-        return name, judged
+        return judged
+
+    def leave(self, route: str, status: int, seconds: float) -> None:
+        """Counts a request that is no longer in progress."""
+        self.in_progress -= 1
+        self._tally.add_request(route, status, seconds)
 
     def metrics_text(self) -> bytes:
         """For Prometheus."""
@@ -187,6 +199,7 @@ class State:
 
     def _refresh(self) -> None:
         self._tally.flush()
+        self.metrics.set("requests_in_progress", self.in_progress)
         self.metrics.set("queue_requests", self.loaded.waiting)
 
     def _flush(self) -> None:

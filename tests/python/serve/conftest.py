@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,21 @@ from safetyclf.serve.settings import Settings
 from safetyclf.serve.state import State
 from server_helpers import Running
 from starlette.testclient import TestClient
+
+NPM = ("openai@6", "perspective-api-client@3.1.0", "@conversationai/perspectiveapi-js-client@1.0.1")
+
+
+@pytest.fixture(scope="session")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where Node finds clients that no one here wrote."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        pytest.skip("needs the commands node and npm")
+    folder = tmp_path_factory.mktemp("node")
+    command = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(folder), *NPM]
+    if subprocess.run(command, capture_output=True, timeout=300).returncode != 0:
+        pytest.skip("npm cannot install packages here")
+    return folder
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -171,20 +170,11 @@ console.log(JSON.stringify({ answer, refused, request_id, unknown }));
 
 
 @pytest.mark.slow
-def test_the_client_for_node(server: Running, tmp_path: Path, tiny: Classifier) -> None:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not installed")
-    quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
-    installed = subprocess.run(
-        [npm, "install", *quiet, "openai"], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    if installed.returncode != 0:
-        pytest.skip("npm cannot install the package openai here")
-    (tmp_path / "ask.mjs").write_text(NODE)
+def test_the_client_for_node(server: Running, node_folder: Path, tiny: Classifier) -> None:
+    (node_folder / "ask.mjs").write_text(NODE)
     environment = {**os.environ, "URL_OF_TEST": f"{server.url}/v1", "KEY_OF_TEST": KEY}
     done = subprocess.run(
-        [node, "ask.mjs"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        ["node", "ask.mjs"], cwd=node_folder, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

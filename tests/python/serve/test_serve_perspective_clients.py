@@ -1,15 +1,9 @@
-"""Clients of the Perspective API that no one here wrote, pointed at a server of ours.
-
-Google's client for Python comes with the `test` extra. The two for Node have to be where Node finds them:
-
-    npm install --prefix DIR perspective-api-client@3.1.0 @conversationai/perspectiveapi-js-client@1.0.1
-    NODE_PATH=DIR/node_modules pytest tests/python/serve/test_serve_perspective_clients.py
-"""
+"""Clients of the Perspective API that no one here wrote, pointed at a server of ours."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,7 +15,6 @@ from perspective_model import write_model
 from safetyclf import Classifier
 from server_helpers import Running
 
-NPM = ("perspective-api-client", "@conversationai/perspectiveapi-js-client")
 TEXT = "Nice weather. The \U0001f600 angry dog!"
 LANGUAGE = "LANGUAGE_NOT_SUPPORTED_BY_ATTRIBUTE"
 
@@ -105,23 +98,16 @@ def test_googles_client_for_python(google: Callable[[str], Any], model: Path, tm
     assert json.loads(line)["text"] == TEXT
 
 
-def node(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["node", *arguments], capture_output=True, text=True, encoding="utf-8", timeout=60)
-
-
-@pytest.fixture
-def _node_packages() -> None:
-    if shutil.which("node") is None:
-        pytest.skip("needs Node")
-    for name in NPM:
-        if node("-e", f"require.resolve({name!r})").returncode != 0:
-            pytest.skip(f"needs {name} where Node finds it (NODE_PATH)")
-
-
-@pytest.mark.usefixtures("_node_packages")
-def test_the_clients_for_node(server: Running, model: Path) -> None:
-    script = Path(__file__).with_name("perspective_clients.js")
-    result = node(str(script), server.url, "good")
+@pytest.mark.slow
+def test_the_clients_for_node(server: Running, node_folder: Path, model: Path) -> None:
+    result = subprocess.run(
+        ["node", Path(__file__).with_name("perspective_clients.js"), server.url, "good"],
+        env={**os.environ, "NODE_PATH": str(node_folder / "node_modules")},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+    )
     assert result.returncode == 0, result.stderr
     calls = {entry["name"]: entry for entry in map(json.loads, result.stdout.splitlines())}
     scores = written(model, TEXT)  # they strip the tags

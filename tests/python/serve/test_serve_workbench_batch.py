@@ -139,7 +139,7 @@ def test_what_is_too_long_stays_unjudged(workbench: Workbench, tmp_path: Path) -
     assert rows[2][4:] == ["", "", ""]
 
 
-def test_files_that_cannot_be_read(workbench: Workbench) -> None:
+def test_files_that_cannot_be_read(workbench: Workbench, tmp_path: Path) -> None:
     status = workbench.page.locator("#batch-status")
     start = workbench.page.get_by_role("button", name="Judge all rows")
     for content, wanted in (
@@ -149,6 +149,12 @@ def test_files_that_cannot_be_read(workbench: Workbench) -> None:
         workbench.upload("bad.csv", content)
         expect(status).to_contain_text(wanted)
         expect(start).not_to_be_visible()
+    large = tmp_path / "large.csv"
+    with large.open("wb") as file:
+        file.truncate(50_000_001)
+    workbench.page.get_by_label("CSV file").set_input_files(large)
+    expect(status).to_contain_text("larger than 50 MB")
+    expect(start).not_to_be_visible()
     workbench.upload("good.csv", b"text\nhello\n")
     expect(status).to_have_text("2 rows read.")
     expect(start).to_be_visible()
