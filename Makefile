@@ -1,6 +1,6 @@
 # Names for the scripts in scripts/; each can be run without make as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fast lint fuzz bench count wheel wheel-portable wheels-all audit size mini check clean
+.PHONY: help setup test fast lint fuzz bench count cuda wheel wheel-portable wheels-all audit size mini check clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ bench: setup ## Kernels and end to end on this machine (rivals: benchmarks/READM
 
 count: setup ## Instructions of fixed work against the committed counts (valgrind)
 	@bash scripts/instructions.sh
+
+cuda: ## The GPU kernels for all architectures, and the report of what they take (nvcc)
+	@bash scripts/cuda.sh --write
 
 wheel: ## A wheel for this machine in dist/
 	@bash scripts/wheel.sh

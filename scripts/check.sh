@@ -37,6 +37,7 @@ tests=tests/python
 step setup env SKBUILD_CMAKE_DEFINE=SAFETYCLF_WERROR=ON bash scripts/setup.sh
 step lint bash scripts/lint.sh
 step size bash scripts/size.sh
+step "gpu kernels" bash scripts/cuda.sh
 step test bash scripts/test.sh
 step instructions bash scripts/instructions.sh
 step "instruction sets" bash scripts/isas.sh $tests/test_{determinism,golden}.py

@@ -28,6 +28,24 @@ need() {
     for tool in "$@"; do have "$tool" || skip "$tool is not installed"; done
 }
 
+# An nvcc that can compile the GPU kernels, as cpp/cuda/CMakeLists.txt looks for it.
+find_nvcc() {
+    local candidate
+    for candidate in "${CUDACXX:-}" nvcc /usr/local/cuda/bin/nvcc; do
+        if "$candidate" -optf cpp/cuda/nvcc.options -E -x cu /dev/null >/dev/null 2>&1; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+# check_wheel.py, which asks for GPU kernels where a build has them.
+check_wheels() {
+    if find_nvcc >/dev/null; then set -- --kernels "$@"; else echo "skipped: no nvcc, so wheels are built without GPU kernels"; fi
+    python wheels/check_wheel.py "$@"
+}
+
 need_setup() { [ -x "$VENV/bin/python" ] || fail "no environment in $VENV; run scripts/setup.sh first"; }
 
 # A working interpreter of that minor version ("3.12"): on PATH, or one that pyenv has.

@@ -4,7 +4,7 @@
 need_setup
 status=0
 
-mapfile -t cpp < <(find cpp tests/cpp tests/capi examples benchmarks -name '*.[ch]pp' -o -name '*.[ch]' -o -name '*.inc')
+mapfile -t cpp < <(find cpp tests/cpp tests/capi examples benchmarks -name '*.[ch]pp' -o -name '*.[ch]' -o -name '*.cu*' -o -name '*.inc')
 if have clang-format-14; then
     clang-format-14 --dry-run -Werror "${cpp[@]}" || status=1
 else

@@ -8,6 +8,6 @@ pip install --quiet -r wheels/requirements.txt || skip "the packages of wheels/r
 dist=dist/portable
 rm -rf $dist
 python wheels/build.py --target "manylinux_2_17_$(uname -m)" --dist $dist
-python wheels/check_wheel.py $dist/*.whl
+check_wheels $dist/*.whl
 python tools/audit_kernels.py "build/wheels/manylinux_2_17_$(uname -m)"
 python wheels/try_wheel.py $dist/*.whl

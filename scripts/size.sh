@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lines of the C++ that ships, by folder, without generated tables, against budgets that keep it readable by one person: one for the
-# core, one for the C interface over it, which those who use Python need not read, one for the attacks of evaluations.
+# core, one for the C interface over it, which those who use Python need not read, one for the attacks of evaluations, one for the GPU.
 . "$(dirname "$0")/common.sh"
 count() { # BUDGET, for the files that standard input names
     xargs -0 wc -l | awk -v budget="$1" '
@@ -17,4 +17,5 @@ find cpp/include cpp/src cpp/kernels cpp/bindings/native* -name '*.[chi]*' ! -na
     ! -name safetyclf.h -print0 | count 9900 || status=1
 find cpp/capi cpp/include/safetyclf/safetyclf.h -name '*.[ch]*' ! -name '*.cmake' -print0 | count 550 || status=1
 find cpp/attack -name '*.[ch]pp' -print0 | count 500 || status=1
+find cpp/cuda -name '*.[ch]pp' -print0 -o -name '*.cu*' -print0 | count 2600 || status=1
 exit $status

@@ -25,7 +25,7 @@ rm -rf $dist $results
 mkdir -p build/wheels
 python wheels/build.py --dist $dist "${arguments[@]}"
 echo "built in $((SECONDS - begin)) s"
-python wheels/check_wheel.py $dist/*.whl
+check_wheels $dist/*.whl
 for target in build/wheels/*linux_*; do python tools/audit_kernels.py "$target"; done
 
 try() { # PYTHON PLATFORM ARGUMENT...

@@ -6,7 +6,8 @@ python wheels/build.py [--target NAME ...] [--python INTERPRETER ...] [--headers
 The compiler is zig (`pip install ziglang`), which brings the C libraries of all targets in every version. The
 core is compiled once for each target, the binding once more for each Python. What else is in a wheel comes
 from a wheel without a module that the package's build backend makes. The same commit gives the same bytes:
-file times are those of the commit (or SOURCE_DATE_EPOCH), and no path of this machine is compiled in.
+file times are those of the commit (or SOURCE_DATE_EPOCH), and no path of this machine is compiled in. GPU
+kernels are the same for all targets and compiled once, if there is an nvcc; without one the wheels have none.
 
 Without --target all of them are built, without --python and --headers for this interpreter alone. --headers
 names the folder of Python.h for a Python that need not be here; "cp314t", the one without a GIL, may have the
@@ -30,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+KERNELS = "cpp/cuda/kernels.fatbin"  # in the folder of a build; absent without nvcc
 # What an interpreter is asked: "cp311", the folder of Python.h, and the size of a pointer.
 QUESTION = (
     "import struct, sys, sysconfig; assert sys.implementation.name == 'cpython'; "
@@ -107,8 +109,13 @@ def base_wheel(folder: Path) -> dict[str, bytes]:
         return {name: wheel.read(name) for name in wheel.namelist() if not name.endswith("/")}
 
 
-def modules(target: Target, pythons: dict[str, str], version: str, work: Path) -> dict[str, Path]:
-    """Compiles the extension module for each Python; returns the files by ABI."""
+def modules(
+    target: Target, pythons: dict[str, str], version: str, work: Path, kernels: Path | None
+) -> dict[str, Path]:
+    """Compiles the extension module for each Python, and the GPU kernels unless they are given.
+
+    Returns the modules by ABI.
+    """
     import pybind11
     import ziglang
 
@@ -133,8 +140,11 @@ def modules(target: Target, pythons: dict[str, str], version: str, work: Path) -
         "SAFETYCLF_PYBIND11_HEADERS": pybind11.get_include(),
         "SAFETYCLF_WHEEL_PYTHONS": ";".join(f"{suffixes[abi]}={pythons[abi]}" for abi in pythons),
         "SKBUILD_PROJECT_VERSION_FULL": version,
+        "SAFETYCLF_CUDA_FATBIN": kernels or "",
     }
-    run("cmake", "-S", ROOT, "-B", work, "-G", "Ninja", *(f"-D{k}={v}" for k, v in settings.items()))
+    said = run("cmake", "-S", ROOT, "-B", work, "-G", "Ninja", *(f"-D{k}={v}" for k, v in settings.items()))
+    if kernels is None:
+        print(*(line[3:] for line in said.splitlines() if "GPU kernels" in line), flush=True)
     names = [f"_native_{abi}" for abi in pythons]
     run("cmake", "--build", work, "--parallel", str(os.cpu_count()), "--target", *names)
     found = {abi: work / "wheels" / f"_native{suffixes[abi]}" for abi in pythons}
@@ -187,10 +197,14 @@ def main(argv: list[str]) -> None:
     version = next(name for name in files if name.endswith(".dist-info/METADATA")).split("-")[1][
         : -len(".dist")
     ]
+    kernels = None
     for name in arguments.target or TARGETS:
         begin = time.monotonic()
         target = TARGETS[name]
-        for abi, module in modules(target, pythons, version, arguments.work / name).items():
+        work = arguments.work / name
+        made = modules(target, pythons, version, work, kernels)
+        kernels = kernels or ROOT / work / KERNELS
+        for abi, module in made.items():
             tag = f"{abi.rstrip('t')}-{abi}"
             path = arguments.dist / f"safetyclf-{version}-{tag}-{'.'.join(target.tags)}.whl"
             module_name = f"safetyclf/_native{target.suffix(abi)}"

@@ -1,6 +1,8 @@
 """Checks wheels: what they contain and declare, what their extension modules need, export and are made of.
 
-python wheels/check_wheel.py WHEEL ...
+python wheels/check_wheel.py [--kernels] WHEEL ...
+
+--kernels: each must hold GPU kernels, as one that was built with an nvcc does.
 
 Only Linux wheels; needs `readelf`, `nm` and `objdump` (binutils; for another architecture its cross binutils,
 or the instructions are not looked at). Asks `twine` and `auditwheel` as well, where they are installed.
@@ -23,10 +25,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 MAX_BYTES = 30_000_000
+MAX_KERNEL_BYTES = 4_000_000  # of the GPU kernels, as compressed as in a wheel
+NVCC_OPTIONS = Path(__file__).resolve().parents[1] / "cpp" / "cuda" / "nvcc.options"
 # What a portable wheel may need; a wheel for this machine alone (linux_*) also the C++ run-time libraries.
 MUSL_LIBRARIES = {"libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"}
 GLIBC_LIBRARIES = {f"lib{name}" for name in ("c.so.6", "m.so.6", "pthread.so.0", "dl.so.2")}
@@ -147,6 +152,41 @@ def module_problems(module: Path, platforms: str) -> Iterator[str]:
         yield "asks for an executable stack"
 
 
+def kernels(module: Path) -> tuple[bytes, list[str]]:
+    """The GPU kernels in a module, and the architectures they are for: "sm_80", or "compute_80" for PTX.
+
+    The layout was read off files of nvcc 13.0: a header of 16 bytes, a magic number first and the size of all
+    entries last. Each entry begins with its kind (1 is PTX, 2 machine code), two bytes, the size of its own
+    header and that of what follows. Byte 28 has the architecture, bit 20 of the flags at byte 40 its "a".
+    """
+    sections = run("readelf", "--sections", "--wide", str(module))
+    place = re.search(r"\.nv_fatbin +PROGBITS +[0-9a-f]+ ([0-9a-f]+) ([0-9a-f]+) ", sections)
+    if not place:
+        return b"", []
+    offset, size = (int(number, 16) for number in place.groups())
+    data = module.read_bytes()[offset : offset + size]
+    magic, end = struct.unpack_from("<I4xQ", data)
+    assert magic == 0xBA55ED50, "GPU kernels of an unknown format"
+    names, at = [], 16
+    while at < 16 + end:
+        kind, header, payload, number, flags = struct.unpack_from("<H2xIQ12xI8xQ", data, at)
+        names.append(f"{ {1: 'compute', 2: 'sm'}[kind] }_{number}{'a' * (flags >> 20 & 1)}")
+        at += header + payload
+    return data, names
+
+
+def kernel_problems(module: Path, wanted: bool) -> Iterator[str]:
+    """Architectures that the GPU kernels lack, and their size."""
+    data, found = kernels(module)
+    size = len(zlib.compress(data))
+    print(f"GPU kernels: {' '.join(found)}; {size:,} bytes of the wheel" if data else "no GPU kernels")
+    expected = re.findall(r"code=(\w+)", NVCC_OPTIONS.read_text())
+    if (data or wanted) and sorted(found) != sorted(expected):
+        yield f"holds GPU kernels for {found} instead of {expected}"
+    if size > MAX_KERNEL_BYTES:
+        yield f"holds GPU kernels of {size:,} compressed bytes, more than {MAX_KERNEL_BYTES:,}"
+
+
 def glibc_needed(module: Path) -> tuple[int, int]:
     """The highest version of a glibc symbol that the module refers to."""
     versions = re.findall(r"GLIBC_(\d+)\.(\d+)", run("readelf", "--version-info", "--wide", str(module)))
@@ -232,7 +272,7 @@ def tool_problems(path: Path) -> Iterator[str]:
             yield f"{tool} says: {' '.join((said.stdout + said.stderr).split())[:300]}"
 
 
-def problems(path: Path) -> list[str]:
+def problems(path: Path, wants_kernels: bool) -> list[str]:
     """Everything wrong with the wheel."""
     found = []
     platforms = path.stem.split("-")[-1]
@@ -245,6 +285,7 @@ def problems(path: Path) -> list[str]:
             if name.endswith(".so"):
                 module = Path(wheel.extract(name, folder))
                 found += [f"{name} {problem}" for problem in module_problems(module, platforms)]
+                found += [f"{name} {problem}" for problem in kernel_problems(module, wants_kernels)]
                 objdump = foreign_objdump(platforms)
                 if objdump is None:
                     print("skipped: no objdump for this architecture, so no look at the instructions")
@@ -256,8 +297,8 @@ def problems(path: Path) -> list[str]:
 def main(argv: list[str]) -> int:
     """Checks the wheels named on the command line."""
     status = 0
-    for path in map(Path, argv):
-        found = problems(path)
+    for path in (Path(name) for name in argv if name != "--kernels"):
+        found = problems(path, "--kernels" in argv)
         print(f"{path.name}: {path.stat().st_size:,} bytes, {len(found)} problems")
         for problem in found[:20]:
             print(f"  {problem}")

@@ -39,7 +39,7 @@ struct Quantized {   // rows of int8 with a scale each
     float* scale;    // [rows]
 };
 
-// --- Rows: one warp a row ---------------------------------------------------------------------------------
+// --- Rows ------------------------------------------------------------------------------------------------
 
 // x = norm(word embedding + position); then quantised for the first layer.
 struct EmbedArgs {
@@ -74,8 +74,7 @@ struct QuantizeArgs {
     Quantized out;
 };
 
-// --- Linear layers: int8 products on tensor cores, what follows per value fused
-// ------------------------------
+// --- Linear layers: int8 products on tensor cores, what follows per value fused --------------------------
 
 // The joint layer of attention, n = 3 H: queries and keys quantised with a scale per row and head.
 struct QkvArgs {
@@ -106,34 +105,41 @@ struct GeluArgs {
     float* y;  // [rows, n]
 };
 
-// --- Attention
-// ----------------------------------------------------------------------------------------------
+// --- Attention -------------------------------------------------------------------------------------------
 
-// Largest magnitude of each value channel over a window's tokens, as the two factors of quantisation.
-struct ValueScaleArgs {
+// Values quantised with a scale per channel of a window, four tokens to a word: the bytes of token 4 g + i of
+// its window are those at 8 i of word [g of the window, channel], zero past the last token.
+struct ValueArgs {
     Batch batch;
     const float* v;  // [rows, H]
-    uint32_t hidden;
-    float* inverse;  // [windows, H] 127 / maximum
-    float* scale;    // [windows, H] maximum / 127
+    uint32_t hidden, head_size;
+    uint32_t* values;  // [value_groups(rows, windows), H]
+    float* scale;      // [windows, H]
 };
 
+// A window's groups of four tokens begin here; so those of different windows never overlap.
+constexpr uint32_t value_group(uint32_t window, uint32_t begin) {
+    return begin / 4 + window;
+}
+constexpr uint32_t value_groups(uint32_t rows, uint32_t windows) {
+    return value_group(windows, rows);
+}
+
+// A kernel for each head size.
 struct AttentionArgs {
     Batch batch;
     const int8_t* q;
     const float* q_scale;
     const int8_t* k;
     const float* k_scale;
-    const float* v;
-    const float* value_inverse;  // from ValueScaleArgs
-    const float* value_scale;
-    uint32_t hidden, head_size;
+    const uint32_t* values;    // from ValueArgs
+    const float* value_scale;  // [windows, H]
+    uint32_t hidden;
     float logit_scale;  // log2(e) / sqrt(D)
-    float* out;         // [rows, H]; not v
+    float* out;         // [rows, H]; may be the v of ValueArgs
 };
 
-// --- Heads and exits
-// ----------------------------------------------------------------------------------------
+// --- Heads and exits -------------------------------------------------------------------------------------
 
 // Adds nothing up that the host could read cheaper: means over a window's rows in row order, logits of all
 // heads at this depth, and of these the ones that read here.
@@ -162,7 +168,7 @@ struct ExitArgs {
     const float* lexical_sum;  // [windows], by number
     float* logits;             // [windows, C], by number
     uint32_t* left_at;         // [windows], by number: depth
-    uint32_t* keep;            // [windows] 1 if it goes on
+    uint32_t* keep;            // [windows] 1 if it goes on, 0 for all at the last depth
     uint32_t* not_finite;      // set to 1 if any logit is not finite
 };
 
@@ -199,30 +205,46 @@ struct LexicalArgs {
     uint32_t* number;  // [windows] = 0, 1, 2, ...
 };
 
-// --- Launching
-// ----------------------------------------------------------------------------------------------
+// --- Launching -------------------------------------------------------------------------------------------
 
 // X(name of the kernel, its arguments, threads of a block, what the grid is cut into)
 //   rows_8: blocks of 8 rows; windows: a block each; tiles: x = tiles of kTileN columns, y = of kTileM rows;
-//   attention: x = windows, y = heads, z = ceil(longest window / kAttentionRows); one: one block.
-#define SAFETYCLF_CUDA_KERNELS(X)                 \
-    X(embed, EmbedArgs, 256, rows_8)              \
-    X(norm, NormArgs, 256, rows_8)                \
-    X(quantize, QuantizeArgs, 256, rows_8)        \
-    X(linear_qkv, QkvArgs, 256, tiles)            \
-    X(linear_add, AddArgs, 256, tiles)            \
-    X(linear_gelu, GeluArgs, 256, tiles)          \
-    X(value_scales, ValueScaleArgs, 128, windows) \
-    X(attention, AttentionArgs, 128, attention)   \
-    X(score, ScoreArgs, 128, windows)             \
-    X(exits, ExitArgs, 128, windows)              \
-    X(compact, CompactArgs, 1024, one)            \
-    X(gather, GatherArgs, 128, windows)           \
+//   heads: x = windows, y = heads; attention: the same, and among z blocks a window's rows are dealt out: at
+//   most ceil(longest window / attention_rows(threads)), and 1 where there are windows enough; one: one
+//   block.
+#define SAFETYCLF_CUDA_KERNELS(X)                  \
+    X(embed, EmbedArgs, 128, rows_8)               \
+    X(norm, NormArgs, 128, rows_8)                 \
+    X(quantize, QuantizeArgs, 256, rows_8)         \
+    X(linear_qkv, QkvArgs, 256, tiles)             \
+    X(linear_add, AddArgs, 256, tiles)             \
+    X(linear_gelu, GeluArgs, 256, tiles)           \
+    X(quantize_values, ValueArgs, 128, heads)      \
+    X(attention_32, AttentionArgs, 128, attention) \
+    X(attention_64, AttentionArgs, 128, attention) \
+    X(score, ScoreArgs, 384, windows)              \
+    X(exits, ExitArgs, 384, windows)               \
+    X(compact, CompactArgs, 1024, one)             \
+    X(gather, GatherArgs, 128, windows)            \
     X(lexical, LexicalArgs, 128, windows)
 
 constexpr uint32_t kTileM = 128, kTileN = 128;
-constexpr uint32_t kAttentionRows = 64;
 constexpr uint32_t kRowsPerBlock = 8;
+// Dynamic shared memory of score and exits: a mean and its products with the heads and the exit's weights.
+constexpr uint32_t head_shared(uint32_t hidden, uint32_t classes) {
+    return 4 * (hidden + classes + 1);
+}
+// A block of attention may have 1 to 4 warps, each for 16 rows: no more than the longest window needs.
+constexpr uint32_t attention_threads(uint32_t longest) {
+    return longest > 48 ? 128 : (longest + 15) / 16 * 32;
+}
+constexpr uint32_t attention_rows(uint32_t threads) {
+    return threads / 2;
+}
+// Dynamic shared memory of attention: two tiles of 32 keys, as they stand in attention.cuh.
+constexpr uint32_t attention_shared(uint32_t head_size) {
+    return 2 * (32 * head_size + 8 * 4 * (head_size + 8) + 32 * 4);
+}
 // Dynamic shared memory of the linear layers: stages of kTileM + kTileN rows of kTileK bytes.
 constexpr uint32_t kTileK = 128, kStages = 2;
 constexpr uint32_t kLinearShared = kStages * (kTileM + kTileN) * kTileK;  // sm_75 has 64 KiB

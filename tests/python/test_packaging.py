@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -190,6 +193,72 @@ def test_contents_are_judged(
     with zipfile.ZipFile(tmp_path / "some.whl") as archive:
         found = list(check_wheel.contents_problems(archive))
     assert any(problem in line for line in found) if problem else not found
+
+
+def fatbin(check_wheel: ModuleType, bulk: int = 0) -> bytes:
+    """GPU kernels for all architectures that we build, of random bytes, as nvcc lays them out."""
+    entries = b""
+    for name in re.findall(r"code=(\w+)", check_wheel.NVCC_OPTIONS.read_text()):
+        kind, number = name.split("_")
+        code = os.urandom(8 + bulk)
+        entries += struct.pack(
+            "<HHIQ12xI8xQ16x",
+            1 if kind == "compute" else 2,
+            0x101,
+            64,
+            len(code),
+            int(number.rstrip("a")),
+            0x8011 | ("a" in number) << 20,
+        )
+        entries += code
+    return struct.pack("<IHHQ", 0xBA55ED50, 1, 16, len(entries)) + entries
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted", "problem"),
+    [
+        (lambda whole: whole, True, None),
+        (lambda whole: whole, False, None),
+        (lambda whole: b"", False, None),
+        (lambda whole: b"", True, r"holds GPU kernels for \[\] instead"),
+        (lambda whole: whole.replace(struct.pack("<I", 75), struct.pack("<I", 70)), False, "sm_70.* instead"),
+        (
+            lambda whole: whole.replace(struct.pack("<Q", 0x108011), struct.pack("<Q", 0x8011)),
+            True,
+            "instead",
+        ),
+    ],
+)
+def test_gpu_kernels_are_judged(
+    check_wheel: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    data: Callable[[bytes], bytes],
+    wanted: bool,
+    problem: str | None,
+) -> None:
+    found = kernel_problems(check_wheel, monkeypatch, tmp_path, data(fatbin(check_wheel)), wanted)
+    assert len(found) == (problem is not None)
+    assert problem is None or re.search(problem, found[0])
+
+
+def test_gpu_kernels_have_a_largest_size(
+    check_wheel: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (problem,) = kernel_problems(check_wheel, monkeypatch, tmp_path, fatbin(check_wheel, 500_000), True)
+    assert "more than 4,000,000" in problem
+
+
+def kernel_problems(
+    check_wheel: ModuleType, monkeypatch: pytest.MonkeyPatch, folder: Path, data: bytes, wanted: bool
+) -> list[str]:
+    module = folder / "module.so"
+    module.write_bytes(b"before" + data)
+    line = (
+        f"  [14] .nv_fatbin        PROGBITS        00000000000a0000 000006 {len(data):06x} 00   A  0   0 16\n"
+    )
+    monkeypatch.setattr(check_wheel, "run", lambda *_: line if data else "")
+    return list(check_wheel.kernel_problems(module, wanted))
 
 
 BASE = {
