@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "attack/attack.hpp"
+#include "cuda/accelerator.hpp"
+#include "cuda/fatbin.hpp"
 #include "native_texts.hpp"
 #include "safetyclf/classifier.hpp"
 
@@ -229,7 +231,8 @@ py::dict build_info() {
     info["compiled_isas"] = safetyclf::compiled_isas();
     info["numerics_revision"] = safetyclf::numerics_revision();
     info["compiler"] = __VERSION__;
-    info["cuda"] = false;
+    info["cuda"] = safetyclf::cuda::safetyclf_cuda_fatbin_size > 0;
+    info["cuda_architectures"] = py::str(safetyclf::cuda::kArchitectures).attr("split")();
     return info;
 }
 
@@ -253,16 +256,17 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
 
     py::class_<Classifier>(m, "Engine", py::module_local())
         .def(py::init([](const std::string& path, unsigned threads, std::size_t max_text_bytes,
-                         const std::string& isa, std::size_t max_memory) {
+                         const std::string& isa, std::size_t max_memory, std::optional<unsigned> cuda) {
                  const py::gil_scoped_release release;
-                 return std::make_unique<Classifier>(path,
-                                                     safetyclf::Options{.threads = threads,
-                                                                        .max_text_bytes = max_text_bytes,
-                                                                        .isa = isa,
-                                                                        .max_memory = max_memory});
+                 safetyclf::Options options{.threads = threads,
+                                            .max_text_bytes = max_text_bytes,
+                                            .isa = isa,
+                                            .max_memory = max_memory};
+                 if (cuda) options.accelerator = safetyclf::cuda::open(*cuda);
+                 return std::make_unique<Classifier>(path, options);
              }),
              py::arg("path"), py::kw_only(), py::arg("threads"), py::arg("max_text_bytes"), py::arg("isa"),
-             py::arg("max_memory") = 0)
+             py::arg("max_memory") = 0, py::arg("cuda") = py::none())
         .def_property_readonly("categories",
                                [](const Classifier& c) {
                                    py::list out;
@@ -281,6 +285,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
         .def_property_readonly("metadata", &Classifier::metadata_json)
         .def_property_readonly("isa", &Classifier::isa)
         .def_property_readonly("threads", &Classifier::threads)
+        .def_property_readonly("device", &Classifier::device)
         .def_property_readonly("hidden", &Classifier::hidden)
         .def_property_readonly("depths", &Classifier::depths)
         .def(

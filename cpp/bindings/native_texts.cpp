@@ -76,6 +76,8 @@ const char* class_of(ErrorCode code) {
             return "ModelFormatError";
         case ErrorCode::unsupported_isa:
             return "UnsupportedIsaError";
+        case ErrorCode::device:
+            return "DeviceError";
         case ErrorCode::cancelled:
         case ErrorCode::internal:
             break;

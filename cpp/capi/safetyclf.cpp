@@ -42,6 +42,7 @@ int32_t code_of(ErrorCode code) {
             return SAFETYCLF_MODEL_FORMAT;
         case ErrorCode::unsupported_isa:
             return SAFETYCLF_UNSUPPORTED_ISA;
+        case ErrorCode::device:
         case ErrorCode::cancelled:
         case ErrorCode::internal:
             break;

@@ -9,9 +9,6 @@ namespace safetyclf::cuda {
 extern "C" const unsigned char safetyclf_cuda_fatbin[];
 extern "C" const uint64_t safetyclf_cuda_fatbin_size;  // bytes; 0 in a build without nvcc
 
-// The CUDA version of that nvcc, in the numbers of cuDriverGetVersion (13000). A driver of an older major
-// version does not load its code.
-inline constexpr int kToolkit = SAFETYCLF_CUDA_TOOLKIT;
 inline constexpr char kArchitectures[] = SAFETYCLF_CUDA_ARCHITECTURES;  // "sm_75 sm_80 ... compute_80"
 
 }  // namespace safetyclf::cuda

@@ -15,6 +15,7 @@ from ._chat import ChatTurn, ChatVerdict
 from ._classifier import Classifier
 from ._errors import (
     DataFileError,
+    DeviceError,
     InternalError,
     InvalidArgumentError,
     InvalidInputError,
@@ -38,6 +39,7 @@ __all__ = [
     "ChatVerdict",
     "Classifier",
     "DataFileError",
+    "DeviceError",
     "Explanation",
     "InternalError",
     "InvalidArgumentError",

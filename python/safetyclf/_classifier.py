@@ -42,7 +42,7 @@ class Classifier:
         *,
         policy: Policy | None = None,
         audience: str | None = None,
-        device: Literal["cpu", "cuda", "auto"] | None = None,
+        device: str | None = None,
         threads: int | None = None,
         effort: Effort = "full",
         max_text_bytes: int = 1 << 20,
@@ -59,8 +59,10 @@ class Classifier:
                 Numbers in [0, 1], None for never. One number alone sets the review threshold and keeps the
                 file's block threshold, or raises it to the same.
             audience: one of the policy file's audiences, whose thresholds hold in place of its general ones.
-            device: "cpu"; "cuda", for ONNX models only; or "auto", which is CUDA for an ONNX model where ONNX
-                Runtime has it, and else the CPU. None takes SAFETYCLF_DEVICE, or else "cpu".
+            device: "cpu"; "cuda", an NVIDIA GPU, or "cuda:1", another (docs/cuda.md); or "auto": "cuda" where
+                that can be had, and else the CPU, and `device_note` says why. Verdicts have the same bits
+                everywhere. For ONNX models it is where ONNX Runtime runs (docs/onnx.md). None takes
+                SAFETYCLF_DEVICE, or else "cpu".
             threads: threads that work on one call, 1 to 1024; 1 works in the calling thread alone. None takes
                 SAFETYCLF_THREADS, or else as many as this process may use.
             effort: "full" runs every layer of the model; "adaptive" lets a text leave before the last one
@@ -80,11 +82,12 @@ class Classifier:
                 `max_text_bytes` (the message names the least), the file has no calibrated heads; or `effort`
                 is "adaptive" and the file has no rules for that, or the policy has a threshold below a floor
                 of theirs.
+            DeviceError: "cuda" cannot be had; the message says what to do. Calls raise it if the GPU fails.
             PolicyError: the policy file breaks a rule, or the policy does not fit the model.
             UnsupportedIsaError: this CPU or this build lacks the instruction set.
         """
         place = os.environ.get("SAFETYCLF_DEVICE") or "cpu" if device is None else device
-        _check_choice("device", place, ("cpu", "cuda", "auto"))
+        _check_device(place)
         _check_choice("effort", effort, ("full", "adaptive"))
         max_text_bytes = _checked_int("max_text_bytes", max_text_bytes, _LARGEST_TEXT)
         if isa is not None and not isinstance(isa, str):
@@ -102,7 +105,7 @@ class Classifier:
             "isa": isa,
         }
         self._path = self._options["model"] or os.environ.get("SAFETYCLF_MODEL") or BUNDLED
-        self._engine = open_engine(
+        self._engine, self._device_note = open_engine(
             self._path,
             device=place,
             threads=self._options["threads"] or _threads_from_environment(),
@@ -266,6 +269,16 @@ class Classifier:
         """Longer texts, counted in UTF-8 bytes, are refused."""
         return int(self._options["max_text_bytes"])
 
+    @property
+    def device(self) -> str:
+        """Where texts are scored: "cpu", or a GPU such as "cuda:0"."""
+        return self._engine.device
+
+    @property
+    def device_note(self) -> str | None:
+        """Why `device="auto"` took the CPU; None if it did not, or was not asked for."""
+        return self._device_note
+
     def info(self) -> dict[str, Any]:
         """What this classifier is, in JSON types: metadata of the model file, thresholds in force, build."""
         model = self._section("model")
@@ -286,6 +299,8 @@ class Classifier:
             "exits": {**self._section("exits"), "level": self._level} if self._engine.exit_floors else None,
             "evaluation": self._section("evaluation"),
             "provenance": self._section("provenance"),
+            "device": self.device,
+            "device_note": self.device_note,
             "isa": self._engine.isa,
             "threads": self._engine.threads,
             "max_text_bytes": self.max_text_bytes,
@@ -296,7 +311,7 @@ class Classifier:
     def __repr__(self) -> str:
         return (
             f"<Classifier {self.model_id}: {len(self._categories)} categories, "
-            f"{self._engine.isa}, {self._engine.threads} threads>"
+            f"{self.device}, {self._engine.isa}, {self._engine.threads} threads>"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -423,6 +438,14 @@ def _checked_int(name: str, value: int, largest: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or not 1 <= value <= largest:
         raise InvalidArgumentError(f"{name} must be an integer from 1 to {largest}, not {value!r}")
     return int(value)
+
+
+def _check_device(value: object) -> None:
+    if value in ("cpu", "cuda", "auto"):
+        return
+    number = value.removeprefix("cuda:") if isinstance(value, str) else ""
+    if value != f"cuda:{number}" or not (number.isascii() and number.isdecimal() and len(number) < 5):
+        raise InvalidArgumentError(f"device={value!r}; allowed: 'cpu', 'cuda', 'cuda:1', ..., 'auto'")
 
 
 def _check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from . import _native
-from ._errors import InternalError, InvalidArgumentError, ModelFormatError
+from ._errors import DeviceError, InternalError, InvalidArgumentError, ModelFormatError
 from ._texts import ArrowArray, ArrowStream
 from ._verdict import State
 
@@ -40,6 +40,8 @@ class Engine(Protocol):
     @property
     def threads(self) -> int: ...
     @property
+    def device(self) -> str: ...
+    @property
     def depths(self) -> int: ...
     @property
     def exit_floors(self) -> list[list[float]]: ...
@@ -66,10 +68,11 @@ def is_description(path: str) -> bool:
 
 def open_engine(
     path: str, *, device: str, threads: int, max_text_bytes: int, isa: str, max_memory: int
-) -> Engine:
-    """The engine for a model file or a description. Options and errors as for `Classifier`.
+) -> tuple[Engine, str | None]:
+    """The engine for a model file or a description, and why "auto" took the CPU, if it did.
 
-    `threads` 0 is as many as the process may use, `isa` "" the best, `max_memory` 0 no limit.
+    Options and errors as for `Classifier`; `threads` 0 is as many as the process may use, `isa` "" the best,
+    `max_memory` 0 no limit.
     """
     if is_description(path):
         from .onnx.engine import OnnxEngine
@@ -77,16 +80,38 @@ def open_engine(
         if isa or max_memory:
             option = "isa" if isa else "max_memory"
             raise InvalidArgumentError(f"{option} is not for ONNX models: ONNX Runtime decides for itself")
-        return OnnxEngine(path, device=device, threads=threads, max_text_bytes=max_text_bytes)
+        if device not in ("cpu", "cuda", "auto"):
+            raise InvalidArgumentError(
+                f"device={device!r} is not for ONNX models; allowed: 'cpu', 'cuda', 'auto'"
+            )
+        onnx = OnnxEngine(path, device=device, threads=threads, max_text_bytes=max_text_bytes)
+        on_cpu = device == "auto" and onnx.device == "cpu"
+        return onnx, "this ONNX Runtime has no CUDA, or could not start it" if on_cpu else None
     if path.endswith(".onnx"):
         raise ModelFormatError(f"{path}: an ONNX model needs a description, NAME.toml (docs/onnx.md)")
-    if device == "cuda":
-        raise InvalidArgumentError(
-            "device='cuda': this build has no CUDA support; allowed: 'cpu', 'auto'; ONNX models can use it"
+
+    def native(cuda: int | None) -> _native.Engine:
+        return _native.Engine(
+            os.fsencode(path),
+            threads=threads,
+            max_text_bytes=max_text_bytes,
+            isa=isa,
+            max_memory=max_memory,
+            cuda=cuda,
         )
-    return _native.Engine(
-        os.fsencode(path), threads=threads, max_text_bytes=max_text_bytes, isa=isa, max_memory=max_memory
-    )
+
+    if device == "cpu":
+        return native(None), None
+    if device == "auto":
+        if max_memory:
+            return native(None), "max_memory is for the CPU"
+        try:
+            return native(0), None
+        except DeviceError as error:
+            return native(None), str(error)
+    if max_memory:
+        raise InvalidArgumentError(f"max_memory is for device='cpu', not {device!r}")
+    return native(int(device.partition(":")[2] or "0")), None
 
 
 def with_text_rules(engine: Engine) -> _native.Engine:

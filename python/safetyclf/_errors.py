@@ -7,6 +7,7 @@
     |-- ModelFileError (OSError)              the model file cannot be opened, mapped, read or written
     |   `-- ModelFormatError                  it breaks a rule of docs/model-format.md
     |-- UnsupportedIsaError (RuntimeError)    the instruction set asked for is unknown or this CPU lacks it
+    |-- DeviceError (RuntimeError)            a GPU, or its driver, is missing, unfit, full or broken
     |-- PolicyError (ValueError)              a policy does not fit the model or contradicts itself
     |-- DataFileError (ValueError)            an input file cannot be understood; the message says where
     |-- MissingDependencyError (ImportError)  an optional package is not installed; the message names the
@@ -46,6 +47,10 @@ class ModelFormatError(ModelFileError):
 
 class UnsupportedIsaError(SafetyclfError, RuntimeError):
     """The instruction set asked for is unknown or not supported by this CPU."""
+
+
+class DeviceError(SafetyclfError, RuntimeError):
+    """A GPU or its driver is missing, does not fit, is out of memory or failed."""
 
 
 class PolicyError(SafetyclfError, ValueError):

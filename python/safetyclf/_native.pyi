@@ -16,6 +16,7 @@ class BuildInfo(TypedDict):
     numerics_revision: int
     compiler: str
     cuda: bool
+    cuda_architectures: list[str]
 
 def build_info() -> BuildInfo: ...
 
@@ -30,9 +31,16 @@ def attacked(
 ) -> list[str]: ...
 
 class Engine:
-    # max_memory: bytes, 0: no limit
+    # max_memory: bytes, 0: no limit. cuda: number of the GPU that scores texts; None: the CPU
     def __init__(
-        self, path: str | bytes, *, threads: int, max_text_bytes: int, isa: str, max_memory: int = 0
+        self,
+        path: str | bytes,
+        *,
+        threads: int,
+        max_text_bytes: int,
+        isa: str,
+        max_memory: int = 0,
+        cuda: int | None = None,
     ) -> None: ...
     @property
     def categories(self) -> list[tuple[str, str]]: ...
@@ -46,6 +54,9 @@ class Engine:
     def isa(self) -> str: ...
     @property
     def threads(self) -> int: ...
+    # "cpu" or "cuda:N"
+    @property
+    def device(self) -> str: ...
     @property
     def hidden(self) -> int: ...
     @property

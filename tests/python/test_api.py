@@ -371,8 +371,12 @@ def test_bad_policies_are_refused(policy: Any, message: str, tiny_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "cuda"}, "device='cuda': this build has no CUDA support; allowed: 'cpu', 'auto'"),
-        ({"device": "tpu"}, "device='tpu'; allowed"),
+        ({"device": "tpu"}, "device='tpu'; allowed: 'cpu', 'cuda', 'cuda:1', ..., 'auto'"),
+        ({"device": "cuda:"}, "device='cuda:'; allowed"),
+        ({"device": "cuda:-1"}, "device='cuda:-1'; allowed"),
+        ({"device": "cuda:1x"}, "device='cuda:1x'; allowed"),
+        ({"device": 1}, "device=1; allowed"),
+        ({"device": "cuda", "max_memory": 1 << 30}, "max_memory is for device='cpu', not 'cuda'"),
         ({"effort": 1}, "effort=1; allowed: 'full', 'adaptive'"),
         ({"threads": 0}, "threads must be an integer from 1 to 1024, not 0"),
         ({"threads": 1025}, "not 1025"),

@@ -28,7 +28,6 @@ from onnx_models import (
 from places import REPOSITORY
 from safetyclf import (
     Classifier,
-    InvalidArgumentError,
     MissingDependencyError,
     ModelFileError,
     ModelFormatError,
@@ -396,8 +395,3 @@ def test_missing_packages(package: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependencyError, match=rf"{package}: pip install 'safetyclf\[onnx\]'"):
         Classifier(path)
-
-
-def test_model_files_have_no_cuda() -> None:
-    with pytest.raises(InvalidArgumentError, match="this build has no CUDA support"):
-        Classifier(device="cuda")

@@ -127,7 +127,13 @@ def test_devices(model: Path) -> None:
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
-    assert Classifier(model, device="auto").info()["architecture"]["device"] == "cpu"
+    fallen = Classifier(model, device="auto")
+    assert fallen.info()["architecture"]["device"] == fallen.device == "cpu"
+    assert "ONNX Runtime has no CUDA" in str(fallen.device_note)
+    with pytest.raises(
+        InvalidArgumentError, match="'cuda:1' is not for ONNX models; allowed: 'cpu', 'cuda', 'auto'"
+    ):
+        Classifier(model, device="cuda:1")
     with pytest.raises(InvalidArgumentError, match=r"has no CUDA: .*safetyclf\[onnx-gpu\]"):
         Classifier(model, device="cuda")
 
@@ -156,7 +162,9 @@ def test_the_device_of_the_environment(model: Path, monkeypatch: pytest.MonkeyPa
     assert Classifier(model).info()["isa"].endswith(" cuda")
     assert Classifier(model, device="cpu").info()["isa"].endswith(" cpu")
     monkeypatch.setenv("SAFETYCLF_DEVICE", "tpu")
-    with pytest.raises(InvalidArgumentError, match="device='tpu'; allowed: 'cpu', 'cuda', 'auto'"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"device='tpu'; allowed: 'cpu', 'cuda', 'cuda:1', \.\.\., 'auto'"
+    ):
         Classifier(model)
 
 

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -23,7 +24,11 @@
 namespace safetyclf {
 
 namespace engine {
+class Accelerator;
 class Runtime;
+}  // namespace engine
+namespace model {
+class Model;
 }
 namespace policy {
 class TermMatcher;
@@ -37,6 +42,9 @@ struct Options {
     // their results (docs/embedding.md): calls work on less at once, wait for each other, and give the same
     // bits. Too little for one text of max_text_bytes is an Error(invalid_argument) that names the least.
     std::size_t max_memory = 0;
+    // Makes what probabilities() and adaptive_probabilities() run on; empty: the CPU. A forked child works on
+    // the CPU in any case.
+    std::function<std::unique_ptr<engine::Accelerator>(const model::Model&)> accelerator{};
 };
 
 struct Category {
@@ -93,6 +101,7 @@ public:
     [[nodiscard]] const std::string& metadata_json() const;
     [[nodiscard]] const char* isa() const;
     [[nodiscard]] unsigned threads() const;
+    [[nodiscard]] std::string device() const;  // "cpu", or the accelerator's name
     [[nodiscard]] std::size_t hidden() const;
     [[nodiscard]] std::size_t depths() const;  // exits: layers + 1
 

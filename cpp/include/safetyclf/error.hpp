@@ -12,6 +12,7 @@ enum class ErrorCode {
     model_io,          // the model file cannot be opened, mapped or read
     model_format,      // the model file breaks a rule of docs/model-format.md
     unsupported_isa,   // SAFETYCLF_ISA names an unknown instruction set or one this CPU lacks
+    device,            // a GPU or its driver is missing, does not fit, is out of memory or failed
     cancelled,         // the caller's stop check asked to stop
     internal,          // a broken invariant: a bug in this library
 };

@@ -31,25 +31,27 @@ float lexical_sum(const Exits& exits, std::size_t vocabulary, std::span<const st
     return static_cast<float>(sum) * exits.lexicon_scale / std::sqrt(static_cast<float>(ids.size()));
 }
 
+}  // namespace
+
 void require_finite(std::span<const float> logits) {
     for (const float logit : logits)
         if (!std::isfinite(logit)) throw Error(ErrorCode::internal, "a logit is not finite");
 }
 
-// What the heads of an earlier depth say of the last one's probabilities.
-void estimate(const model::Model& model, std::size_t depth, const float* floor, std::span<float> logits,
-              std::span<float> probabilities) {
+void read_exit(const model::Model& model, std::size_t level, std::size_t depth, std::span<float> logits,
+               std::span<float> probabilities) {
+    if (depth == model.layers.size()) return model.policy.calibrate(logits, probabilities);
+    // What the heads of an earlier depth say of the last one's probabilities.
     const Exits& exits = *model.exits;
     const std::size_t row = depth * logits.size();
     for (std::size_t c = 0; c < logits.size(); ++c)
         logits[c] = exits.slope[row + c] * logits[c] + exits.shift[row + c];
     model.policy.calibrate(logits, probabilities);
+    const float* const floor = exits.floor + level * logits.size();
     for (std::size_t c = 0; c < logits.size(); ++c)
         if (probabilities[c] >= floor[c])
             probabilities[c] = std::nextafter(floor[c], -1.0f);  // the rule has decided otherwise
 }
-
-}  // namespace
 
 void head_logits(const model::Model& model, const float* pooled, std::size_t windows, std::size_t depth,
                  float* logits) {
@@ -86,7 +88,6 @@ void score_adaptively(const model::Model& model, std::span<const std::int32_t> i
     const std::size_t hidden = model.architecture.hidden;
     const std::size_t layers = model.layers.size();
     const float* const threshold = exits.threshold + level * layers;
-    const float* const floor = exits.floor + level * classes;
     Pass pass(model, ids, row_offsets, ws);
     std::iota(ws.number, ws.number + pass.windows(), 0U);
     for (std::size_t w = 0; w < pass.windows(); ++w)
@@ -100,7 +101,7 @@ void score_adaptively(const model::Model& model, std::span<const std::int32_t> i
         for (std::size_t w = 0; w < pass.windows(); ++w) require_finite(row(ws.logits, w));
         if (depth == layers) {
             for (std::size_t w = 0; w < pass.windows(); ++w) {
-                model.policy.calibrate(row(ws.logits, w), row(probabilities, ws.number[w]));
+                read_exit(model, level, depth, row(ws.logits, w), row(probabilities, ws.number[w]));
                 depths[ws.number[w]] = static_cast<std::uint16_t>(depth);
             }
             return;
@@ -116,7 +117,7 @@ void score_adaptively(const model::Model& model, std::span<const std::int32_t> i
             const float score = ws.exit_scores[w] + exits.bias[depth] + exits.lexical[depth] * ws.lexical[w] +
                                 exits.highest[depth] * highest;
             if (score < threshold[depth]) {  // a score that is not a number stays
-                estimate(model, depth, floor, logits, row(probabilities, ws.number[w]));
+                read_exit(model, level, depth, logits, row(probabilities, ws.number[w]));
                 depths[ws.number[w]] = static_cast<std::uint16_t>(depth);
                 continue;
             }

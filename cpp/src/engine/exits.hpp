@@ -16,6 +16,15 @@ namespace safetyclf::engine {
 void head_logits(const model::Model& model, const float* pooled, std::size_t windows, std::size_t depth,
                  float* logits);
 
+// Throws Error(internal) unless they are. Asked of every window: a maximum over windows would pass over a
+// NaN.
+void require_finite(std::span<const float> logits);
+
+// Probabilities [categories] of a window that left after `depth` layers, kept to the floors of `level`, or
+// that reached the last. Changes the logits; may be in place.
+void read_exit(const model::Model& model, std::size_t level, std::size_t depth, std::span<float> logits,
+               std::span<float> probabilities);
+
 // Runs the layers that are left; logits [windows, categories], of each head where it reads.
 void final_logits(const model::Model& model, Pass& pass, Workspace& ws, float* logits);
 

@@ -107,12 +107,17 @@ private:
         embedding_norm = norm(container, "encoder.embedding_norm");
         for (std::uint32_t i = 0; i < architecture.layers; ++i) {
             const std::string prefix = layer_prefix(i);
+            const auto weights = [&](std::size_t which) {
+                const std::string name = prefix + std::string(specs[which].name) + ".weight";
+                return reinterpret_cast<const std::int8_t*>(tensor(container, name).bytes.data());
+            };
             layers.push_back({.qkv = linear(container, prefix, specs[0]),
                               .attention_output = linear(container, prefix, specs[1]),
                               .ffn_in = linear(container, prefix, specs[2]),
                               .ffn_out = linear(container, prefix, specs[3]),
                               .attention_norm = norm(container, prefix + "attention_norm"),
-                              .ffn_norm = norm(container, prefix + "ffn_norm")});
+                              .ffn_norm = norm(container, prefix + "ffn_norm"),
+                              .weights = {weights(0), weights(1), weights(2), weights(3)}});
         }
         if (schema.stage == Stage::encoder) return;
         head_weight = floats(container, "heads.weight");

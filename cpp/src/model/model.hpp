@@ -28,6 +28,8 @@ struct Architecture {
 struct Layer {
     kernels::Linear qkv, attention_output, ffn_in, ffn_out;
     kernels::Norm attention_norm, ffn_norm;
+    // The weights [n, k] as the file has them, in the order of the four above.
+    const std::int8_t* weights[4];
 };
 
 // One scored category. Categories without coverage have no head and stand only in the metadata.

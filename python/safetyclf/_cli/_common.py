@@ -45,6 +45,11 @@ def add_classifier_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, metavar="N", help="worker threads (SAFETYCLF_THREADS; default: all processors)"
     )
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="cpu, cuda, cuda:1, ... or auto: a GPU if there is one (SAFETYCLF_DEVICE; default: cpu)",
+    )
     parser.add_argument("--isa", metavar="NAME", help="instruction set (SAFETYCLF_ISA; default: the best)")
 
 

@@ -71,7 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     source = Path(arguments.policy).read_bytes()
     document = _document(arguments.policy, source, arguments.check or arguments.audience is not None)
     goals_of(document, arguments.audience)  # whether there is anything to do, before the long part
-    classifier = Classifier(arguments.model, threads=arguments.threads, isa=arguments.isa)
+    classifier = Classifier(
+        arguments.model, device=arguments.device, threads=arguments.threads, isa=arguments.isa
+    )
     data = read_files(arguments.data, [*classifier.categories, *document.categories], arguments.split)
     _warn_of_repeated(data.texts)
     digest = _digest([file.sha256 for file in data.files])

@@ -91,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.model,
         policy=arguments.policy or dict(arguments.threshold) or None,
         audience=arguments.audience,
+        device=arguments.device,
         threads=arguments.threads,
         isa=arguments.isa,
         effort=arguments.effort,

@@ -99,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             speed=not arguments.no_speed,
             seed=arguments.seed,
             resamples=arguments.resamples,
+            device=arguments.device,
             threads=arguments.threads,
             isa=arguments.isa,
             progress=progress,

@@ -27,7 +27,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    classifier = Classifier(arguments.model, threads=arguments.threads, isa=arguments.isa)
+    classifier = Classifier(
+        arguments.model, device=arguments.device, threads=arguments.threads, isa=arguments.isa
+    )
     info = classifier.info()
     text = json.dumps(info, indent=2, ensure_ascii=False) if arguments.json else _text(info)
     Output().write(text + "\n")
@@ -57,11 +59,18 @@ def _text(info: dict[str, Any]) -> str:
         f"compiler {build['compiler']}",
         f"running on    {info['isa']} (this CPU can run {', '.join(build['supported_isas'])}), "
         f"{info['threads']} threads",
+        f"device        {_device(info)}",
         "",
         *_table(info["categories"]),
         *_notes(info),
     ]
     return "\n".join(lines)
+
+
+def _device(info: dict[str, Any]) -> str:
+    kernels = info["build"]["cuda_architectures"]
+    built = f"kernels for {', '.join(kernels)}" if kernels else "no kernels for GPUs in this build"
+    return f"{info['device']} ({info['device_note'] or built})"
 
 
 def _architecture(found: dict[str, Any]) -> str:

@@ -31,7 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ..policy import checks
     from ..policy.reading import DEFAULT
 
-    classifier = Classifier(arguments.model, threads=arguments.threads, isa=arguments.isa)
+    classifier = Classifier(
+        arguments.model, device=arguments.device, threads=arguments.threads, isa=arguments.isa
+    )
     file = arguments.policy or str(DEFAULT)
     findings = checks.check_file(file, classifier)
     errors = sum(finding.severity == "error" for finding in findings)

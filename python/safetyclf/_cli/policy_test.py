@@ -35,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     file = arguments.policy or str(DEFAULT)
     document = load(file)
-    classifier = Classifier(arguments.model, threads=arguments.threads, isa=arguments.isa)
+    classifier = Classifier(
+        arguments.model, device=arguments.device, threads=arguments.threads, isa=arguments.isa
+    )
     outcomes = examples.run(document, classifier, resolve(document, classifier, arguments.audience))
     failed = [outcome for outcome in outcomes if outcome.passed is False]
     not_tried = sum(outcome.passed is None for outcome in outcomes)

@@ -137,6 +137,7 @@ def evaluate_suites(
     resamples: int = 1000,
     threads: int | None = None,
     isa: str | None = None,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Evaluates a model on suites, taken together and by source.
@@ -144,7 +145,7 @@ def evaluate_suites(
     Args:
         suites: what `safetyclf.suites.read_suite` gives, or paths that it reads.
         model: a classifier, or a model file; None as for `Classifier`.
-        policy: as for `Classifier`; so are the four below. None of them goes with a classifier.
+        policy: as for `Classifier`; so are the five below. None of them goes with a classifier.
         audience: one of the policy's.
         split: take rows of this split alone; only with paths.
         slices: take rows with these values under these keys alone.
@@ -156,6 +157,7 @@ def evaluate_suites(
         resamples: of the bootstrap; 0 leaves its intervals out.
         threads: that work.
         isa: instruction set.
+        device: where texts are scored.
         progress: called with a task, texts done and texts in all.
 
     Raises:
@@ -168,7 +170,7 @@ def evaluate_suites(
         raise InvalidArgumentError(f"seed must be at least 0, not {seed}")
     if not 0 <= resamples <= MAX_RESAMPLES:
         raise InvalidArgumentError(f"resamples must be 0 to {MAX_RESAMPLES}, not {resamples}")
-    options = {"policy": policy, "audience": audience, "threads": threads, "isa": isa}
+    options = {"policy": policy, "audience": audience, "threads": threads, "isa": isa, "device": device}
     classifier = _classifier(model, options)
     read = [_read(suite, classifier, split, slices or {}) for suite in suites]
     data = combined(read)

@@ -59,6 +59,7 @@ class OnnxEngine:
         self.model_id = f"{description.name}-{description.version}+{digest(self._session.hashes)[:12]}"
         self.isa = f"onnxruntime {self._session.runtime} {self._session.device}"
         self.threads = self._session.threads
+        self.device = self._session.device
         self.probabilities([""])
 
     @property

@@ -131,6 +131,7 @@ def _open(settings: Settings, model: str | None) -> dict[str, Classifier]:
         effort="adaptive" if settings.effort == "adaptive" else "full",
         max_text_bytes=settings.max_text_bytes,
         isa=settings.isa,
+        device=settings.device,
     )
     rest = {source.name: classifier._with_policy(source.path, source.audience) for source in others}
     return {first.name: classifier, **rest}

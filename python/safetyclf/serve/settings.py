@@ -90,6 +90,7 @@ class Settings:
     )
     threads: int = _option(1, _number(1, 1024), "N", "threads of each worker that work on one batch")
     isa: str | None = _option(None, str, "NAME", "instruction set; default: the best")
+    device: str | None = _option(None, str, "NAME", "cpu, cuda, cuda:1, ... or auto; default: cpu")
     effort: str = _option("full", _choice("full", "adaptive"), "NAME", "full or adaptive")
     api_keys_file: str | None = _option(
         None, str, "FILE", "keys, one a line; also SAFETYCLF_API_KEYS, separated by commas"
