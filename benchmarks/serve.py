@@ -32,7 +32,7 @@ import _load
 import _machine
 import corpora
 from safetyclf import Classifier
-from safetyclf.serve.moderations import CATEGORIES
+from safetyclf.suites import MODERATION_CATEGORIES as CATEGORIES
 
 Texts = list[tuple[str, str]]  # each with what the answer has to hold, as hexadecimal digits
 

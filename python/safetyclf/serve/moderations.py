@@ -13,27 +13,13 @@ from typing import Any, Final, NamedTuple, cast
 
 from starlette.routing import Route
 
+from .._categories import MODERATION_CATEGORIES as CATEGORIES
 from .._results import OffsetUnit
 from .calls import Call, Endpoint
 from .engines import Judged
 from .refusals import Refusal
 from .state import State
 
-CATEGORIES: Final = (
-    "harassment",
-    "harassment/threatening",
-    "hate",
-    "hate/threatening",
-    "illicit",
-    "illicit/violent",
-    "self-harm",
-    "self-harm/instructions",
-    "self-harm/intent",
-    "sexual",
-    "sexual/minors",
-    "violence",
-    "violence/graphic",
-)
 # Names that clients ask for; whatever they say, the answer names the model that gave it.
 ALIASES: Final = frozenset(
     (

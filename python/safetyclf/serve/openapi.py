@@ -7,9 +7,9 @@ from functools import cache
 from html import escape
 from typing import Any, Final
 
+from .._categories import MODERATION_CATEGORIES as CATEGORIES
 from .._native import build_info
 from . import gateways, perspective, workbench
-from .moderations import CATEGORIES
 
 _ID: Final = {"x-request-id": {"schema": {"type": "string"}, "description": "names this request in logs"}}
 

@@ -10,33 +10,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from .._categories import ATTRIBUTES, MODERATION_CATEGORIES
 from .._errors import InvalidArgumentError
 from ..policy.problems import nearest
 
-MODERATION_CATEGORIES: Final = (
-    "harassment",
-    "harassment/threatening",
-    "hate",
-    "hate/threatening",
-    "illicit",
-    "illicit/violent",
-    "self-harm",
-    "self-harm/instructions",
-    "self-harm/intent",
-    "sexual",
-    "sexual/minors",
-    "violence",
-    "violence/graphic",
-)
-ATTRIBUTES: Final = (
-    "toxicity",
-    "insult",
-    "profanity",
-    "identity_attack",
-    "threat",
-    "severe_toxicity",
-    "sexually_explicit",
-)
 KNOWN: Final = MODERATION_CATEGORIES + ATTRIBUTES
 EXPECTED_FLAG: Final = "expected_flag"
 UNKNOWN: Final = -1

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from safetyclf import Classifier
-from safetyclf.serve.moderations import ALIASES, CATEGORIES
+from safetyclf.serve.moderations import ALIASES
 from safetyclf.serve.settings import PolicySource
+from safetyclf.suites import MODERATION_CATEGORIES as CATEGORIES
 from server_helpers import TERMS, write_policy
 from starlette.testclient import TestClient
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from safetyclf import Classifier
-from safetyclf.serve.moderations import CATEGORIES
+from safetyclf.suites import MODERATION_CATEGORIES as CATEGORIES
 from server_helpers import Running
 
 openai = pytest.importorskip("openai")
