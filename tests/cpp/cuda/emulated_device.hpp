@@ -31,6 +31,7 @@ struct Settings {
     std::int64_t init = cuda::kSuccess;   // what cuInit gives
     std::int64_t plain_linear = 0;        // 1: linear layers by plain loops, which is fast
     std::int64_t order = 0;               // 0 forward, 1 backward, 2 random: of the threads in a block
+    std::int64_t idle = 0;                // 1: kernels do nothing, so that what takes time is the host
 
     static Settings read();  // exits the process for a name it does not know
 };
