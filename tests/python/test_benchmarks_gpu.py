@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py, all of it on the CPU: what it batches, times, checks and prints."""
+"""benchmarks/gpu.py and gpu_feed.py, all of it on the CPU: what they batch, time, check and print."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tiny_model import TinyModel, random_exits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import gpu
+import gpu_feed
 from _gpu_rivals import LONGEST_BATCH, Tokens
 from safetyclf import _modelfile
 
@@ -118,3 +119,14 @@ def test_what_there_is_no_time_for_is_said(model: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(results.read_text())["gpu"]["smoke"]["speed"]
     assert found == {"cells": {}, "not_run": ["short, 2", "short, 1"]}
+
+
+def test_feeding_without_kernels(tiny_path: Path) -> None:
+    if not gpu_feed.DRIVER.is_dir():
+        pytest.skip("built without the emulated driver")
+    command = [sys.executable, gpu_feed.__file__, "--count", "50", "--rounds", "1"]
+    environment = {**os.environ, "SAFETYCLF_MODEL": str(tiny_path)}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "1 threads: " in result.stdout
+    assert "M tokens per CPU second" in result.stdout
