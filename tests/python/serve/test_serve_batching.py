@@ -132,7 +132,8 @@ def test_policies_share_batches_and_keep_their_verdicts(
         for name, path in policies.items()
     }
     sources = tuple(PolicySource(name, str(path), None) for name, path in policies.items())
-    state = State(Settings(model=str(tiny_path), policy=sources), str(tmp_path))
+    settings = Settings(model=str(tiny_path), policy=sources, max_text_bytes=1 << 25)
+    state = State(settings, str(tmp_path))
 
     async def ask(client: httpx.AsyncClient, text: str, policy: str) -> None:
         answer = await client.post(
@@ -153,7 +154,16 @@ def test_policies_share_batches_and_keep_their_verdicts(
         await state.open()
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
-            await asyncio.gather(*(ask(client, text, policy) for text in texts for policy in policies))
+            # What goes before takes long enough for all of the short ones to meet.
+            lane, first = state.loaded._short, state.loaded.classifier
+            before = asyncio.ensure_future(lane.score(["the angry dog " * 1_500_000], first, lambda _: None))
+            asked = [asyncio.ensure_future(ask(client, t, policy)) for t in texts for policy in policies]
+            short = len(policies) * sum(state.loaded._lane([text]) is lane for text in texts)
+            while lane.waiting < short:
+                assert not before.done()
+                await asyncio.sleep(0.01)
+            before.cancel()
+            await asyncio.gather(*asked)
             found = (await client.get("/metrics")).text
         await state.close()
         [line] = [line for line in found.splitlines() if line.startswith("safetyclf_batch_requests_count")]
