@@ -14,7 +14,7 @@ count() { # BUDGET, for the files that standard input names
 }
 status=0
 find cpp/include cpp/src cpp/kernels cpp/bindings/native* -name '*.[chi]*' ! -name 'unicode_tables*.cpp' ! -name '*.cmake' \
-    ! -name safetyclf.h -print0 | count 10070 || status=1
+    ! -name safetyclf.h -print0 | count 10105 || status=1
 find cpp/capi cpp/include/safetyclf/safetyclf.h -name '*.[ch]*' ! -name '*.cmake' -print0 | count 550 || status=1
 find cpp/attack -name '*.[ch]pp' -print0 | count 500 || status=1
 find cpp/cuda -name '*.[ch]pp' -print0 -o -name '*.cu*' -print0 | count 2740 || status=1

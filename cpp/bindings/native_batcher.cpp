@@ -1,7 +1,11 @@
 // The batcher for an event loop: requests go in, a descriptor becomes readable, answers come out as verdicts.
+// And what writes their scores.
 #include <pybind11/stl.h>
 
+#include <array>
+#include <charconv>
 #include <chrono>
+#include <cstring>
 
 #include "engine/batcher.hpp"
 #include "native_texts.hpp"
@@ -56,6 +60,30 @@ py::tuple take(Batcher& batcher) {
     return py::make_tuple(std::move(answers), std::move(batches));
 }
 
+// Text with places for scores: pieces, each with the column of the score behind it, and what follows the
+// last.
+struct Form {
+    std::vector<std::pair<std::string, std::size_t>> pieces;
+    std::string rest;
+
+    // Nine digits tell any two float32 values apart.
+    [[nodiscard]] std::string fill(std::string_view row) const {
+        std::string out;
+        for (const auto& [piece, column] : pieces) {
+            float score = 0;
+            if (column >= row.size() / sizeof score)
+                throw Error(ErrorCode::invalid_argument, "the row is too short for the form");
+            std::memcpy(&score, row.data() + column * sizeof score, sizeof score);
+            std::array<char, 16> digits;  // a sign, nine, a point and an exponent
+            const auto end =
+                std::to_chars(digits.begin(), digits.end(), score, std::chars_format::general, 9);
+            out.append(piece).append(digits.data(), end.ptr);
+        }
+        out += rest;
+        return out;
+    }
+};
+
 }  // namespace
 
 void bind_batcher(py::module_& m) {
@@ -74,6 +102,10 @@ void bind_batcher(py::module_& m) {
         .def("fileno", &Batcher::ready_fd)
         .def_property_readonly("waiting", &Batcher::waiting)
         .def("close", &Batcher::close, py::call_guard<py::gil_scoped_release>());
+    py::class_<Form>(m, "Form", py::module_local())
+        .def(py::init<std::vector<std::pair<std::string, std::size_t>>, std::string>(), py::arg("pieces"),
+             py::arg("rest"))
+        .def("fill", &Form::fill, py::arg("row"));
 }
 
 }  // namespace safetyclf::binding

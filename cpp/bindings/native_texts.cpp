@@ -145,16 +145,18 @@ void Texts::add(std::size_t index, PyObject* item) {
 std::vector<policy::Thresholds> thresholds_of(std::string_view bytes, std::size_t classes) {
     if (bytes.size() != 2 * classes * sizeof(float))
         throw Error(ErrorCode::invalid_argument, "need one review and one block threshold per category");
-    std::vector<float> values(2 * classes);
-    std::memcpy(values.data(), bytes.data(), bytes.size());
-    std::vector<policy::Thresholds> out;
-    for (std::size_t c = 0; c < classes; ++c) out.push_back({values[c], values[classes + c]});
+    std::vector<policy::Thresholds> out(classes);
+    for (std::size_t c = 0; c < classes; ++c) {
+        std::memcpy(&out[c].review, bytes.data() + c * sizeof(float), sizeof(float));
+        std::memcpy(&out[c].block, bytes.data() + (classes + c) * sizeof(float), sizeof(float));
+    }
     return out;
 }
 
 py::list states(std::span<const float> probabilities, std::span<const policy::Thresholds> thresholds,
                 std::span<const std::uint32_t> windows, std::span<const std::size_t> repaired) {
-    const std::array<py::str, 3> actions{"allow", "review", "block"};
+    static const std::array actions{PyUnicode_InternFromString("allow"), PyUnicode_InternFromString("review"),
+                                    PyUnicode_InternFromString("block")};
     const std::size_t classes = thresholds.size();
     std::vector<std::uint8_t> flags(classes);
     py::list out(windows.size());
@@ -165,7 +167,7 @@ py::list states(std::span<const float> probabilities, std::span<const policy::Th
         const bool was_repaired = next != repaired.end() && *next == i;
         if (was_repaired) ++next;
         out[i] = py::make_tuple(as_bytes(row), as_bytes(std::span<const std::uint8_t>(flags)),
-                                actions[action], windows[i], was_repaired);
+                                py::handle(actions[action]), windows[i], was_repaired);
     }
     return out;
 }

@@ -5,7 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <optional>
 #include <span>
 #include <string>
@@ -47,7 +47,7 @@ private:
     // A tuple, not the caller's list: another thread may change a list while the GIL is released.
     py::tuple items_;
     std::vector<std::string_view> views_;
-    std::deque<std::string> owned_;
+    std::list<std::string> owned_;
     std::vector<std::size_t> repaired_;
 };
 

@@ -235,8 +235,8 @@ class Endpoint:
             headers: list[tuple[bytes, bytes]] = []
             made = 200
             try:
-                if not self._public and state.has_keys:
-                    state.check_key(self._key_of(scope))
+                if state.keys.needed and not self._public:
+                    state.keys.check(self._key_of(scope))
                 body = await self._handler(call)
             except ClientGoneError:
                 raise

@@ -11,10 +11,15 @@ from .refusals import Refusal
 
 
 class Keys:
-    """The keys that open the server. Only their hashes are kept."""
+    """The keys that open the server. Only their hashes are kept.
+
+    Attributes:
+        needed: there are keys, so a request has to have one.
+    """
 
     def __init__(self, keys: list[str]) -> None:
         self._hashes = [_hash(key.encode()) for key in keys]
+        self.needed = bool(keys)
 
     @classmethod
     def read(cls, path: str | None, environment: Mapping[str, str]) -> Keys:

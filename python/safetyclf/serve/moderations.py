@@ -6,7 +6,6 @@ Requests and answers are those that its clients know; what only we have stands u
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, cast
@@ -14,6 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 from starlette.routing import Route
 
 from .._categories import MODERATION_CATEGORIES as CATEGORIES
+from .._native import Form
 from .._results import OffsetUnit
 from .calls import Call, Endpoint
 from .engines import Judged
@@ -57,7 +57,7 @@ async def moderate(call: Call) -> bytes:
         results = [_result(one, call.policy, None) for one in judged]
     if asked.combined and not results:
         results = [_NOTHING]
-    answer = f'{{"id":"modr-{call.request_id.removeprefix("req_")}","model":{json.dumps(model)},"results":['
+    answer = f'{{"id":"modr-{call.request_id.removeprefix("req_")}","model":{_escaped(model)},"results":['
     return f"{answer}{','.join(results)}]}}".encode()
 
 
@@ -93,8 +93,7 @@ def _check_model(model: object, state: State) -> None:
         return
     if not isinstance(model, str):
         raise _invalid("'model' must be a string.", "model")
-    own = state.loaded.classifier.model_id
-    if model != own and model not in ALIASES:
+    if model not in ALIASES and model != (own := state.loaded.classifier.model_id):
         raise Refusal(
             404,
             f"This server has no such model; it has {own}, and answers to OpenAI's moderation models.",
@@ -171,10 +170,8 @@ async def _spans(call: Call, judged: Judged, asked: Asked) -> dict[str, list[dic
 class _Form(NamedTuple):
     """How the verdicts of a model are written: made once for its list of categories."""
 
-    unpack: Callable[[bytes], tuple[float, ...]]
-    columns: tuple[int, ...]  # of OpenAI's categories that the model has, in their order, then of the others
-    result: str  # with places for the flags' map, the scores of `columns`, and the rest
-    flags: Callable[[bytes], str]  # the flags' map
+    flags: Callable[[bytes], str]
+    scores: Callable[[bytes], str]
 
 
 @lru_cache(maxsize=8)
@@ -182,19 +179,19 @@ def _form(categories: tuple[str, ...]) -> _Form:
     column = {name: i for i, name in enumerate(categories)}
     known = [name for name in CATEGORIES if name in column]
     others = [name for name in categories if name not in CATEGORIES]
-    # Nine digits tell any two float32 apart. A category without a model behind it has no honest score: 0, and
-    # an empty list of what was considered.
-    scores = ",".join(f'"{name}":%.9g' if name in column else f'"{name}":0.0' for name in CATEGORIES)
+    # A category without a model behind it has no honest score: 0, and an empty list of what was considered.
+    place = "\0"  # no name has it: JSON writes it otherwise
+    scores = ",".join(f'"{name}":{place if name in column else "0.0"}' for name in CATEGORIES)
     applied = ",".join(f'"{name}":["text"]' if name in column else f'"{name}":[]' for name in CATEGORIES)
-    more = ",".join(f"{json.dumps(name).replace('%', '%%')}:%.9g" for name in others)
+    more = ",".join(f"{json.dumps(name)}:{place}" for name in others)
+    form = f'"category_scores":{{{scores}}},"category_applied_input_types":{{{applied}}},"safetyclf":{{'
+    if others:
+        form += f'"scores":{{{more}}},'
+    *pieces, rest = form.split(place)
+    columns = [column[name] for name in (*known, *others)]
     return _Form(
-        struct.Struct(f"{len(categories)}f").unpack,
-        tuple(column[name] for name in (*known, *others)),
-        f'{{"flagged":%s,"categories":{{%s}},"category_scores":{{{scores}}},'
-        f'"category_applied_input_types":{{{applied}}},"safetyclf":{{'
-        + (f'"scores":{{{more}}},' if others else "")
-        + '"action":"%s","policy":%s,"depth":%d,"windows":%d%s}}',
         lru_cache(maxsize=4096)(partial(_flags, categories)),  # few occur
+        Form(list(zip(pieces, columns, strict=True)), rest).fill,
     )
 
 
@@ -215,18 +212,18 @@ _NOTHING: Final = json.dumps(
 
 
 def _result(judged: Judged, policy: str | None, spans: Mapping[str, Any] | None) -> str:
-    """One entry of `results`. Written by hand: it is most of what a short request costs besides the model."""
+    """One entry of `results`. Written by hand: it is much of what a short request costs besides the model."""
     verdict, depth, _ = judged
     row, flags, action, windows, _ = verdict._state
     form = _form(verdict._rules.categories)
-    values, extra = form.unpack(row), ""
+    flagged, extra = "false" if action == "allow" else "true", ""
     if action != "allow" or spans is not None:
         extra = "," + json.dumps(_details(judged, spans), separators=(",", ":"))[1:-1]
-    flagged = "false" if action == "allow" else "true"
-    return form.result % (
-        flagged, form.flags(flags), *[values[i] for i in form.columns],
-        action, _escaped(policy or ""), depth, windows, extra,
-    )  # fmt: skip
+    return (
+        f'{{"flagged":{flagged},"categories":{{{form.flags(flags)}}},{form.scores(row)}'
+        f'"action":"{action}","policy":{_escaped(policy or "")},'
+        f'"depth":{depth},"windows":{windows}{extra}}}}}'
+    )
 
 
 def _details(judged: Judged, spans: Mapping[str, Any] | None) -> dict[str, Any]:

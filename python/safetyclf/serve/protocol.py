@@ -29,7 +29,7 @@ _MAX_HEAD: Final = 64 << 10
 _GRACE: Final = 1.0  # seconds for a last request
 _PAUSE: Final = 0.05
 _OK: Final = (
-    b"HTTP/1.1 200 OK\r\nx-request-id: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+    b"HTTP/1.1 200 OK\r\nx-request-id: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%b\r\n%b"
 )
 
 
@@ -55,13 +55,11 @@ def answer(send: Send, request_id: str, body: bytes, *, close: bool) -> bool:
     cycle = _cycle(send)
     if cycle is None or cycle.disconnected or cycle.flow.write_paused or cycle.scope["method"] == "HEAD":
         return False
-    head = _OK % (request_id.encode("ascii"), len(body))
-    for header in cycle.default_headers:
-        head += b"%b: %b\r\n" % header
+    more = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
     if close or not cycle.keep_alive:
         cycle.keep_alive = False
-        head += b"connection: close\r\n"
-    cycle.transport.write(b"%b\r\n%b" % (head, body))
+        more += b"connection: close\r\n"
+    cycle.transport.write(_OK % (request_id.encode("ascii"), len(body), more, body))
     cycle.response_started = cycle.response_complete = True
     if not cycle.keep_alive:
         cycle.transport.close()

@@ -38,6 +38,7 @@ class State:
         draining: the server is about to end: answers close their connections.
         hurried: it was told so a second time: nothing is waited for that may not come.
         in_progress: requests that are being answered.
+        keys: those that open the server now.
     """
 
     loaded: Loaded
@@ -53,7 +54,7 @@ class State:
         self.route_names: list[str] = []  # of the endpoints made with this state
         self.telemetry: Telemetry | None = None
         self._audit: Audit | None = None
-        self._keys = Keys([])
+        self.keys = Keys([])
         self._beside: set[asyncio.Task[None]] = set()  # the shadow model's work
         self._reloading = asyncio.Lock()
         self._token, self._number = secrets.token_hex(8), 0
@@ -62,7 +63,7 @@ class State:
     async def open(self) -> None:
         """Loads all there is to load. Raises SafetyclfError or OSError."""
         environment, settings = os.environ, self.settings
-        self._keys = Keys.read(settings.api_keys_file, environment)
+        self.keys = Keys.read(settings.api_keys_file, environment)
         if settings.otel:
             self.telemetry = Telemetry()
         if settings.audit is not None:
@@ -98,20 +99,11 @@ class State:
                 # Such an error speaks of files, not of requests.
                 self.log.error("reload failed", extra={"fields": {"error": str(error)}})
                 return
-            before, self._keys = self.loaded, keys
+            before, self.keys = self.loaded, keys
             self._use(loaded)
             await before.close()
             self.metrics.add("reloads", "ok")
             self._say("reloaded", model=loaded.classifier.model_id, policies=list(loaded.policies))
-
-    @property
-    def has_keys(self) -> bool:
-        """Whether a key is needed."""
-        return len(self._keys) > 0
-
-    def check_key(self, key: str | None) -> None:
-        """Raises Refusal 401 for a key that is none."""
-        self._keys.check(key)
 
     def request_id(self) -> str:
         """A new one, that no other process gives."""

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from safetyclf import Classifier
+from safetyclf import Classifier, InvalidArgumentError
+from safetyclf._native import Form
 from safetyclf.serve.moderations import ALIASES
 from safetyclf.serve.settings import PolicySource
 from safetyclf.suites import MODERATION_CATEGORIES as CATEGORIES
@@ -261,3 +263,17 @@ def test_depth_of_texts_that_leave_early(make_client: Callable[..., TestClient],
     depths = adaptive.scores(texts, depths=True)[1]
     found = results(client, {"input": texts})
     assert [result["safetyclf"]["depth"] for result in found] == depths.tolist()
+
+
+def test_scores_are_written_as_nine_digits_write_them() -> None:
+    row = np.random.default_rng(3).random(400, np.float32) ** 9
+    row = np.append(row, np.array([0, 1, 1e-45, 0.1, 1e-5, 1e-4, -3.40282347e38], np.float32))
+    form = Form([(f"{i}: ", i) for i in range(len(row))], " end")
+    assert (
+        form.fill(row.tobytes())
+        == "".join(f"{i}: {value:.9g}" for i, value in enumerate(row.tolist())) + " end"
+    )
+    assert Form([("\u00e4", 1), ("b", 0)], "").fill(struct.pack("2f", 0.5, 0.25)) == "\u00e40.25b0.5"
+    for column in (2, 2**64 - 1):
+        with pytest.raises(InvalidArgumentError):
+            Form([("", column)], "").fill(bytes(11))
