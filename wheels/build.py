@@ -201,9 +201,9 @@ def main(argv: list[str]) -> None:
     for name in arguments.target or TARGETS:
         begin = time.monotonic()
         target = TARGETS[name]
-        work = arguments.work / name
+        work = arguments.work.resolve() / name
         made = modules(target, pythons, version, work, kernels)
-        kernels = kernels or ROOT / work / KERNELS
+        kernels = kernels or work / KERNELS
         for abi, module in made.items():
             tag = f"{abi.rstrip('t')}-{abi}"
             path = arguments.dist / f"safetyclf-{version}-{tag}-{'.'.join(target.tags)}.whl"
