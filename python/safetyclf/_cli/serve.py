@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from .._errors import MissingDependencyError
+from .._extras import need
 from ._common import Subparsers
 
 
@@ -44,12 +44,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from ..serve.settings import Settings
 
-    try:
-        from ..serve.run import serve
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"serve needs {error.name}, which is not installed: pip install 'safetyclf[serve]'"
-        ) from None
+    need(
+        "serve",
+        "serve",
+        httptools="httptools",
+        prometheus_client="prometheus-client",
+        starlette="starlette",
+        uvicorn="uvicorn",
+        uvloop="uvloop",
+    )
+    from ..serve.run import serve
+
     return serve(Settings.read(vars(arguments), os.environ))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from .._categories import MODERATION_CATEGORIES as CATEGORIES
 from .._native import build_info
 from . import gateways, perspective, workbench
+from .refusals import REASONS
 
 _ID: Final = {"x-request-id": {"schema": {"type": "string"}, "description": "names this request in logs"}}
 
@@ -134,16 +135,7 @@ def answer(schema: dict[str, Any] | None, text: str, media: str = "application/j
 
 def refused(*statuses: int, schema: str = "Error") -> dict[str, Any]:
     """Response objects for refusals."""
-    names = {
-        400: "the request breaks a rule",
-        401: "no key, or a wrong one",
-        404: "no such model or policy",
-        408: "the request came too slowly",
-        413: "the body is too large",
-        429: "too many requests wait already",
-        503: "not ready",
-    }
-    return {str(s): answer({"$ref": f"#/components/schemas/{schema}"}, names[s]) for s in statuses}
+    return {str(s): answer({"$ref": f"#/components/schemas/{schema}"}, REASONS[s]) for s in statuses}
 
 
 def get(

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+
+# What refusals mean, by status, in the OpenAPI document.
+REASONS: Final = {
+    400: "the request breaks a rule",
+    401: "no key, or a wrong one",
+    404: "no such model or policy",
+    408: "the request came too slowly",
+    413: "the body is too large",
+    429: "too many requests wait already",
+    503: "not ready, or about to end",
+}
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not an error of ours

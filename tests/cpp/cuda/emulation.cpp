@@ -11,17 +11,10 @@
 #include <stdexcept>
 #include <thread>
 
+#include "../asan.hpp"
 #include "emulated_block.hpp"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SAFETYCLF_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SAFETYCLF_ASAN 1
-#endif
-#endif
 #ifdef SAFETYCLF_ASAN
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 

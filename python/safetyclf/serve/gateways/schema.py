@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ..refusals import REASONS
+
 _TEXT: Final = {"type": "string"}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
 _SCORE: Final = {"type": "number", "minimum": 0, "maximum": 1}
@@ -39,15 +41,6 @@ _POLICY: Final = {
     "in": "header",
     "schema": _TEXT,
     "description": "one of the loaded policies (GET /info); default: the first",
-}
-_REFUSALS: Final = {
-    400: "the request breaks a rule",
-    401: "no key, or a wrong one",
-    404: "no such model or policy",
-    408: "the request came too slowly",
-    413: "the body is too large",
-    429: "too many requests wait already",
-    503: "the server is about to end",
 }
 _POSTED: Final = (400, 401, 404, 408, 413, 429)
 
@@ -207,7 +200,7 @@ def _operation(
         "responses": {
             "200": {"description": "done", "content": _content(response)},
             **{
-                str(status): {"description": _REFUSALS[status], "content": _content(error)}
+                str(status): {"description": REASONS[status], "content": _content(error)}
                 for status in refusals
             },
         },
